@@ -1,0 +1,20 @@
+"""Posed image sets: cameras, loaders, splits, image metrics and the Renderable protocol."""
+
+from .cameras import CameraModel, Cameras
+from .capture import Capture, SparsePoints, View
+from .checks import ensure_shape
+from .renderable import Channel, Renderable, RenderOutput
+from .similarity import Similarity
+
+__all__ = [
+    "CameraModel",
+    "Cameras",
+    "Capture",
+    "Channel",
+    "RenderOutput",
+    "Renderable",
+    "Similarity",
+    "SparsePoints",
+    "View",
+    "ensure_shape",
+]
