@@ -1,0 +1,111 @@
+// Vectors of floats in the widest form of the instruction set this file is compiled for.
+// GCC/Clang vector extensions give the arithmetic; only what they lack is spelled per set.
+#pragma once
+#include <cstdint>
+#include <cstring>
+#if ISA_avx512 || ISA_avx2
+#include <immintrin.h>
+#endif
+
+namespace fieldwright::ISA {
+
+#if ISA_avx512
+constexpr int kLanes = 16;
+#elif ISA_avx2
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+typedef float vf __attribute__((vector_size(kLanes * 4), aligned(4 * kLanes)));
+typedef int32_t vi __attribute__((vector_size(kLanes * 4), aligned(4 * kLanes)));
+
+inline vf splat(float x) { return vf{} + x; }
+inline vf load(const float* p) {
+  vf v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+inline void store(float* p, vf v) { std::memcpy(p, &v, sizeof(v)); }
+
+#if ISA_avx512
+typedef __mmask16 mask;
+inline vf fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+inline vf min(vf a, vf b) { return _mm512_min_ps(a, b); }
+inline vf max(vf a, vf b) { return _mm512_max_ps(a, b); }
+inline vf sqrt(vf a) { return _mm512_sqrt_ps(a); }
+inline mask ge(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+inline mask gt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+inline mask le(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
+inline mask both(mask a, mask b) { return a & b; }
+inline mask and_not(mask a, mask b) { return a & ~b; }
+inline bool any(mask m) { return m != 0; }
+inline vf zero_unless(mask m, vf a) { return _mm512_maskz_mov_ps(m, a); }
+inline vf select(mask m, vf a, vf b) { return _mm512_mask_mov_ps(b, m, a); }
+inline float sum(vf a) { return _mm512_reduce_add_ps(a); }
+// Reciprocal to float rounding: 14-bit estimate and one Newton step.
+inline vf reciprocal(vf a) {
+  const vf r = _mm512_rcp14_ps(a);
+  return _mm512_fmadd_ps(r, _mm512_fnmadd_ps(a, r, splat(1.0f)), r);
+}
+#else
+typedef vi mask;
+#if ISA_avx2
+inline vf fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+inline vf min(vf a, vf b) { return _mm256_min_ps(a, b); }
+inline vf max(vf a, vf b) { return _mm256_max_ps(a, b); }
+inline vf sqrt(vf a) { return _mm256_sqrt_ps(a); }
+inline bool any(mask m) { return _mm256_movemask_ps((__m256)m) != 0; }
+#else
+inline vf fma(vf a, vf b, vf c) { return a * b + c; }
+inline vf min(vf a, vf b) { return a < b ? a : b; }
+inline vf max(vf a, vf b) { return a > b ? a : b; }
+inline vf sqrt(vf a) {
+  for (int i = 0; i < kLanes; ++i) a[i] = __builtin_sqrtf(a[i]);
+  return a;
+}
+inline bool any(mask m) {
+  int all = 0;
+  for (int i = 0; i < kLanes; ++i) all |= m[i];
+  return all != 0;
+}
+#endif
+inline mask ge(vf a, vf b) { return a >= b; }
+inline mask gt(vf a, vf b) { return a > b; }
+inline mask le(vf a, vf b) { return a <= b; }
+inline mask both(mask a, mask b) { return a & b; }
+inline mask and_not(mask a, mask b) { return a & ~b; }
+inline vf zero_unless(mask m, vf a) { return (vf)((vi)a & m); }
+inline vf select(mask m, vf a, vf b) { return m ? a : b; }
+inline float sum(vf a) {
+  float total = 0;
+  for (int i = 0; i < kLanes; ++i) total += a[i];
+  return total;
+}
+inline vf reciprocal(vf a) { return 1.0f / a; }
+#endif
+
+// 2^x for x in [-126, 126], relative error below 2e-7 (degree-6 Remez polynomial on [-0.5, 0.5]).
+inline vf exp2(vf x) {
+#if ISA_avx512
+  const vf whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+  const vf shifted = x + 12582912.0f;  // 1.5 * 2^23: the rounded value sits in the low bits
+  const vf whole = shifted - 12582912.0f;
+#endif
+  const vf f = x - whole;
+  vf p = splat(1.5403530e-4f);
+  p = fma(p, f, splat(1.3333558e-3f));
+  p = fma(p, f, splat(9.6181291e-3f));
+  p = fma(p, f, splat(5.5504109e-2f));
+  p = fma(p, f, splat(2.4022651e-1f));
+  p = fma(p, f, splat(6.9314718e-1f));
+  p = fma(p, f, splat(1.0f));
+#if ISA_avx512
+  return _mm512_scalef_ps(p, whole);
+#else
+  return (vf)((vi)p + ((vi)shifted << 23));
+#endif
+}
+
+}  // namespace fieldwright::ISA
