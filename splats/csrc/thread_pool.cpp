@@ -146,11 +146,11 @@ void parallel_for(int count, const std::function<void(int)>& body) {
   get_pool().run(count, body);
 }
 
-void parallel_ranges(long size, long grain, const std::function<void(long, long)>& body) {
+void parallel_ranges(long size, long grain, const std::function<void(long, long, int)>& body) {
   if (size <= 0) return;
-  const long ranges = std::clamp<long>(size / std::max<long>(grain, 1), 1, 64);
+  const long ranges = std::clamp<long>(size / std::max<long>(grain, 1), 1, kMaxRanges);
   parallel_for(static_cast<int>(ranges), [&](int i) {
-    body(size * i / ranges, size * (i + 1) / ranges);
+    body(size * i / ranges, size * (i + 1) / ranges, i);
   });
 }
 

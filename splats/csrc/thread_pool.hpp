@@ -13,8 +13,10 @@ int num_threads();
 // Nested calls run on the calling thread. An exception in body is rethrown to the caller.
 void parallel_for(int count, const std::function<void(int)>& body);
 
-// Calls body(begin, end) on contiguous ranges that cover [0, size), at least `grain` long each.
-// The ranges depend on `size` and `grain` only, never on the number of threads.
-void parallel_ranges(long size, long grain, const std::function<void(long, long)>& body);
+// Calls body(begin, end, range) on contiguous ranges that cover [0, size), at least `grain` long
+// each. The ranges depend on `size` and `grain` only, never on the number of threads, and there
+// are at most kMaxRanges of them: sums kept per range and added in order are deterministic.
+constexpr int kMaxRanges = 64;
+void parallel_ranges(long size, long grain, const std::function<void(long, long, int)>& body);
 
 }  // namespace fieldwright
