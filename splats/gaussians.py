@@ -27,7 +27,7 @@ class Gaussians:
     """Opacity before the sigmoid."""
     sh0: Float[Tensor, "N 1 3"]
     """Degree-0 spherical-harmonic coefficient; colour = 0.5 + 0.28209 * sh0 + ..."""
-    shN: Float[Tensor, "N K-1 3"]
+    shN: Float[Tensor, "N rest 3"]
     """Higher coefficients, K = (degree + 1)^2; [N, 0, 3] for degree 0."""
 
     def __post_init__(self) -> None:

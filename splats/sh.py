@@ -94,8 +94,8 @@ def sh_rotation(degree: int, rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "K
 
 
 def rotate_sh(
-    shN: Float[Tensor, "N K-1 3"], rotation: Float[Tensor, "3 3"]
-) -> Float[Tensor, "N K-1 3"]:
+    shN: Float[Tensor, "N rest 3"], rotation: Float[Tensor, "3 3"]
+) -> Float[Tensor, "N rest 3"]:
     """Higher-degree coefficients (degree >= 1) of the same content turned by `rotation`."""
     degree = round((shN.shape[1] + 1) ** 0.5) - 1
     if degree == 0 or torch.equal(rotation, torch.eye(3, dtype=rotation.dtype)):
