@@ -3,6 +3,7 @@
 from .cameras import CameraModel, Cameras
 from .capture import Capture, SparsePoints, View
 from .checks import ensure_shape
+from .colmap import write_colmap
 from .renderable import Channel, Renderable, RenderOutput
 from .similarity import Similarity
 
@@ -17,4 +18,5 @@ __all__ = [
     "SparsePoints",
     "View",
     "ensure_shape",
+    "write_colmap",
 ]
