@@ -1,0 +1,5 @@
+"""Differentiable rasterization of Gaussians on CPUs and GPUs."""
+
+from .rasterization import rasterization
+
+__all__ = ["rasterization"]
