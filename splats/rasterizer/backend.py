@@ -8,7 +8,7 @@ one dtype and device. `reference.py` defines the mathematics of every step.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int32
 from torch import Tensor
@@ -45,6 +45,7 @@ class Projection:
     """sqrt(det(cov) / det(cov + eps2d I)), at least 1e-6; only for anti-aliased rendering."""
 
 
+@runtime_checkable
 class Backend(Protocol):
     """The steps of rasterization in the order in which the front calls them."""
 
