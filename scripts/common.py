@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
 console = Console(highlight=False, soft_wrap=True)
 """Where the verbs write for people: standard output, or stderr under `--json`."""
 
-_EXPECTED = (ValueError, TypeError, OSError, ImportError, MemoryError, ArithmeticError)
+_EXPECTED = (ValueError, TypeError, OSError, ImportError, MemoryError)
+"""Errors whose message is meant for the user; others are likely our own mistakes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,22 +39,18 @@ class Common:
 
 def set_up(config: Common) -> None:
     """Console, log level, threads and seeds, before a verb runs."""
-    console.stderr = config.json
-    level = logging.DEBUG if config.debug else logging.INFO
-    handler = RichHandler(console=console, show_time=False, show_path=config.debug, level=level)
-    root = logging.getLogger()
-    for old in [item for item in root.handlers if isinstance(item, RichHandler)]:
-        root.removeHandler(old)
-    root.addHandler(handler)
-    root.setLevel(logging.WARNING)
-    for package in ("captures", "runs", "splats", "viewer", "scripts"):
-        logging.getLogger(package).setLevel(level)
-    if config.num_threads is not None and config.num_threads < 1:
-        raise ValueError(f"`--num-threads` must be 1 or more, got {config.num_threads}.")
-    import torch
+    from runs import seed_everything, set_num_threads
 
-    torch.set_num_threads(config.num_threads or len(os.sched_getaffinity(0)))
-    torch.manual_seed(config.seed)
+    console.stderr = config.json
+    handler = RichHandler(console=console, show_time=False, show_path=config.debug)
+    handler.setLevel(logging.DEBUG if config.debug else logging.WARNING)
+    root = logging.getLogger()
+    root.handlers = [old for old in root.handlers if not isinstance(old, RichHandler)]
+    root.addHandler(handler)
+    for package in ("captures", "runs", "splats", "viewer", "scripts"):
+        logging.getLogger(package).setLevel(logging.DEBUG if config.debug else logging.INFO)
+    set_num_threads(config.num_threads)
+    seed_everything(config.seed)
 
 
 def resolve_device(config: Common) -> torch.device:
@@ -64,6 +60,8 @@ def resolve_device(config: Common) -> torch.device:
         ValueError: CUDA was asked for and there is none; nothing falls back silently.
     """
     import torch
+
+    from runs import cpu_name
 
     available = torch.cuda.is_available()
     if config.device == "cuda" and not available:
@@ -78,29 +76,17 @@ def resolve_device(config: Common) -> torch.device:
     return torch.device("cuda")
 
 
-def cpu_name() -> str:
-    """Model name of this machine's processor."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    import platform
-
-    return platform.processor() or platform.machine()
-
-
 def report_failure(error: BaseException, *, debug: bool) -> None:
     """One red line on stderr, with the traceback before it where `debug` asks for it."""
+    from runs import RunError
+
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     if debug:
         errors.print_exception()
     message = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         message = f"The disk is full: {message}; free some space or choose another --out."
-    elif not isinstance(error, _EXPECTED):
+    elif not isinstance(error, (*_EXPECTED, RunError)):
         message = f"{type(error).__name__}: {message}"
         if not debug:
             message += " (run again with --debug for the traceback)"

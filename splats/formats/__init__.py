@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
+
+from runs import FORMATS, list_plugins, load_plugin
 
 from ..gaussians import Gaussians
 from .contract import FileSummary, Format, LossReport
@@ -25,7 +26,7 @@ __all__ = [
 @cache
 def formats() -> dict[str, Format]:
     """The installed formats by name, our own like anybody's."""
-    return {entry.name: entry.load()() for entry in entry_points(group="fieldwright.formats")}
+    return {name: load_plugin(FORMATS, name)() for name in list_plugins(FORMATS)}
 
 
 def find_format(path: Path) -> Format:

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from runs.files import replacing
+
 from ..gaussians import Gaussians
 from ..sh import SH_C0
-from .atomic import replacing
 from .contract import FileSummary, LossReport
 from .ply_header import Element, Header, read_header
 
@@ -150,7 +151,12 @@ def save(
     lines.append(f"element vertex {len(gaussians)}")
     lines += [f"property float {name}" for name in names]
     lines.append("end_header")
-    with replacing(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} exists; choose another name or pass overwrite=True (--overwrite)."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
         file.write(("\n".join(lines) + "\n").encode("ascii"))
         for start in range(0, len(gaussians), _ROWS_PER_CHUNK):
             rows = _rows(gaussians[start : start + _ROWS_PER_CHUNK])

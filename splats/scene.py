@@ -1,0 +1,144 @@
+"""A splat file as something to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from captures import Cameras, Channel, RenderOutput
+from runs import RunDirectory
+
+from .formats import load, summarize
+from .gaussians import Gaussians
+from .rasterizer import rasterization
+
+_NEAR_PLANE = 0.01
+"""As in training, for scenes of ordinary size."""
+
+
+@dataclass(frozen=True)
+class SplatScene:
+    """Gaussians that render themselves; a `captures.Renderable`."""
+
+    gaussians: Gaussians
+    """On the device that renders; in the frame that the cameras must be in."""
+    antialiased: bool = False
+    """Scale opacities as Mip-Splatting does; True only for scenes that were trained so."""
+    path: Path | None = None
+    """The file they came from."""
+
+    @property
+    def num_primitives(self) -> int:
+        """Number of Gaussians."""
+        return len(self.gaussians)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the file, or of the float32 parameters where there is none."""
+        return self.gaussians.num_bytes if self.path is None else self.path.stat().st_size
+
+    def bounds(self) -> Float[Tensor, "2 3"]:
+        """Corners of the box that holds the central 98 % of the means on each axis, world units."""
+        return self.gaussians.bounds()
+
+    def to(self, device: torch.device | str) -> SplatScene:
+        """The same scene on another device."""
+        g = self.gaussians
+        moved = Gaussians(
+            g.means.to(device),
+            g.quats.to(device),
+            g.log_scales.to(device),
+            g.logit_opacities.to(device),
+            g.sh0.to(device),
+            g.shN.to(device),
+        )
+        return SplatScene(moved, self.antialiased, self.path)
+
+    @torch.no_grad()
+    def render(
+        self,
+        cameras: Cameras,
+        *,
+        channels: Sequence[Channel] = ("rgb", "alpha", "depth"),
+        background: Float[Tensor, "3"] | None = None,
+    ) -> RenderOutput:
+        """Images from `cameras` over `background` (black when None), on the scene's device."""
+        opacities, scales, coefficients = self._activated
+        means = self.gaussians.means
+        with_depth = "depth" in channels
+        backgrounds = None
+        if background is not None:
+            backgrounds = background.to(means).expand(len(cameras), 3)
+        images, alphas, _ = rasterization(
+            means,
+            self.gaussians.quats,
+            scales,
+            opacities,
+            coefficients,
+            cameras.viewmats.to(means),
+            cameras.Ks.to(means),
+            cameras.width,
+            cameras.height,
+            sh_degree=self.gaussians.sh_degree,
+            near_plane=self._near_plane,
+            backgrounds=backgrounds,
+            render_mode="RGB+ED" if with_depth else "RGB",
+            rasterize_mode="antialiased" if self.antialiased else "classic",
+            camera_model=cameras.model,
+        )
+        return RenderOutput(
+            rgb=images[..., :3] if "rgb" in channels else None,
+            alpha=alphas if "alpha" in channels else None,
+            depth=images[..., 3:] if with_depth else None,
+        )
+
+    @cached_property
+    def _activated(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Opacities [N], scales [N, 3] and SH coefficients [N, K, 3]."""
+        g = self.gaussians
+        return g.logit_opacities.sigmoid(), g.log_scales.exp(), torch.cat([g.sh0, g.shN], dim=1)
+
+    @cached_property
+    def _near_plane(self) -> float:
+        """A fixed distance would cut away scenes whose unit is large, such as kilometres."""
+        low, high = self.bounds()
+        return min(_NEAR_PLANE, 1e-3 * float((high - low).norm())) or _NEAR_PLANE
+
+
+def load_scene(path: str | Path, *, device: torch.device | str = "cpu") -> SplatScene:
+    """The scene in a splat file, or that of a run directory.
+
+    Args:
+        path: A file of any installed format, or the folder of a run.
+        device: Where it shall render.
+
+    Raises:
+        FileNotFoundError: Nothing there, or a run that has no scene yet.
+        ValueError: A malformed file or one without Gaussians.
+    """
+    path = Path(path)
+    file = scene_file(path)
+    gaussians = load(file)
+    if len(gaussians) == 0:
+        raise ValueError(f"{file} holds no Gaussians; expected at least one.")
+    return SplatScene(gaussians, summarize(file).antialiased, file).to(device)
+
+
+def scene_file(path: Path) -> Path:
+    """`path` itself if it is a file, else the scene file of the run in that folder."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; expected a run folder or a splat file.")
+    if path.is_file():
+        return path
+    found = RunDirectory.open(path).scene_file
+    if found is None:
+        raise FileNotFoundError(
+            f"{path} has no scene file yet; let its training end, or go on with --resume."
+        )
+    return found
