@@ -4,6 +4,7 @@ from .cameras import CameraModel, Cameras
 from .capture import Capture, SparsePoints, View
 from .checks import ensure_shape
 from .colmap import write_colmap
+from .load import load_capture
 from .renderable import Channel, Renderable, RenderOutput
 from .similarity import Similarity
 
@@ -18,5 +19,6 @@ __all__ = [
     "SparsePoints",
     "View",
     "ensure_shape",
+    "load_capture",
     "write_colmap",
 ]

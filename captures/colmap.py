@@ -19,12 +19,9 @@ from .colmap_format import (
     read_model,
     write_model,
 )
-from .images import image_size
 from .lenses import Lens
-from .photos import Photo, PhotoSet, existing, with_sibling_masks
+from .photos import Photo, PhotoSet, existing, image_folder, reduced_lens, with_sibling_masks
 from .rotations import quats_to_rotmats, rotmats_to_quats
-
-_IMAGE_FACTORS = (2, 4, 8)
 
 
 def load_colmap(folder: Path, *, downscale: float | None = None) -> PhotoSet:
@@ -47,13 +44,15 @@ def load_colmap(folder: Path, *, downscale: float | None = None) -> PhotoSet:
         camera_id: _lens(camera, f"{model_folder}, camera {camera_id}")
         for camera_id, camera in model.cameras.items()
     }
-    images, factor = _image_folder(folder, downscale)
+    images, factor = image_folder(folder, downscale)
     photos = existing(
         (_photo(image, lenses[image.camera_id], images, factor) for image in model.images),
         listed_in=model_folder,
     )
     if factor != 1:
-        photos = tuple(_at_file_size(photo, factor) for photo in photos)
+        photos = tuple(
+            replace(photo, lens=reduced_lens(photo.lens, factor, photo.path)) for photo in photos
+        )
     return PhotoSet(
         kind="COLMAP",
         photos=with_sibling_masks(photos, folder),
@@ -155,19 +154,6 @@ def _colmap_camera(cameras: Cameras, index: int) -> ColmapCamera:
     return ColmapCamera(model, width, height, params)
 
 
-def _image_folder(folder: Path, downscale: float | None) -> tuple[Path, int]:
-    """Where the photos are and by which factor they were reduced."""
-    available = [factor for factor in _IMAGE_FACTORS if (folder / f"images_{factor}").is_dir()]
-    full = folder / "images"
-    if downscale in available:
-        return folder / f"images_{int(downscale)}", int(downscale)
-    if full.is_dir() or not available:
-        return (full if full.is_dir() else folder), 1
-    fitting = [factor for factor in available if downscale is None or factor <= downscale]
-    factor = max(fitting, default=available[0]) if downscale else available[0]
-    return folder / f"images_{factor}", factor
-
-
 def _photo(image: ColmapImage, lens: Lens, images: Path, factor: int) -> Photo:
     viewmat = torch.eye(4, dtype=torch.float64)
     viewmat[:3, :3] = quats_to_rotmats(torch.tensor(image.quat, dtype=torch.float64))
@@ -177,18 +163,6 @@ def _photo(image: ColmapImage, lens: Lens, images: Path, factor: int) -> Photo:
         # Reduced copies are often stored in another format under the same stem.
         path = next((p for p in sorted(path.parent.glob(f"{path.stem}.*"))), path)
     return Photo(image.name, path, viewmat, lens)
-
-
-def _at_file_size(photo: Photo, factor: int) -> Photo:
-    """The photo with the lens of its reduced file, whose size may be rounded either way."""
-    width, height = image_size(photo.path)
-    expected = photo.lens.width / factor, photo.lens.height / factor
-    if abs(width - expected[0]) >= 1 or abs(height - expected[1]) >= 1:
-        raise ValueError(
-            f"{photo.path} is {width} x {height} pixels, expected 1/{factor} of the model's "
-            f"{photo.lens.width} x {photo.lens.height}."
-        )
-    return replace(photo, lens=photo.lens.resized(width, height))
 
 
 def _sparse_points(model: ColmapModel) -> SparsePoints | None:

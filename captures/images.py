@@ -82,10 +82,8 @@ def decode_image(path: Path, *, size: tuple[int, int], target: tuple[int, int]) 
     return Pixels(pixels[..., :3].contiguous(), pixels[..., 3].contiguous() if has_alpha else None)
 
 
-def decode_mask(
-    path: Path, *, size: tuple[int, int], target: tuple[int, int]
-) -> Bool[Tensor, "H W"]:
-    """True where every source pixel under a target pixel is at least half bright.
+def decode_mask(path: Path, *, target: tuple[int, int]) -> Bool[Tensor, "H W"]:
+    """True where every stored pixel under a pixel of the target is at least half bright.
 
     A mask may be smaller or larger than its photo; it is then read as covering the same area.
     """

@@ -11,11 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .capture import SparsePoints
+from .images import image_size
 from .lenses import Lens
 from .similarity import Similarity
 
 logger = logging.getLogger(__name__)
 
+_REDUCED_FOLDERS = (2, 4, 8)
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
@@ -119,3 +121,28 @@ def _mask_of(name: str, masks: Path) -> Path | None:
     candidates = [masks / f"{name}.png", masks / name]
     candidates += [(masks / name).with_suffix(suffix) for suffix in IMAGE_SUFFIXES]
     return next((path for path in candidates if path.is_file()), None)
+
+
+def image_folder(folder: Path, downscale: float | None) -> tuple[Path, int]:
+    """The folder of the photos and the factor by which they were already reduced.
+
+    `images_2`, `images_4` or `images_8` where `downscale` is exactly that or `images` is missing,
+    then the smallest reduction; `folder` itself where there is no image folder.
+    """
+    available = [factor for factor in _REDUCED_FOLDERS if (folder / f"images_{factor}").is_dir()]
+    full = folder / "images"
+    if downscale in available or (available and not full.is_dir()):
+        factor = int(downscale) if downscale in available else available[0]
+        return folder / f"images_{factor}", factor
+    return full if full.is_dir() else folder, 1
+
+
+def reduced_lens(lens: Lens, factor: int, path: Path) -> Lens:
+    """The full-size `lens` for the reduced file `path`, whose size may be rounded either way."""
+    width, height = image_size(path)
+    if abs(width - lens.width / factor) >= 1 or abs(height - lens.height / factor) >= 1:
+        raise ValueError(
+            f"{path} is {width} x {height} pixels, expected 1/{factor} of its camera's "
+            f"{lens.width} x {lens.height}; make the reduced images again."
+        )
+    return lens.resized(width, height)
