@@ -26,7 +26,7 @@ class Bins:
     height: int
     tile_size: int
     tile_masks: Bool[Tensor, "C tile_height tile_width"] | None
-    orders: list[Int64[Tensor, "M"]]
+    orders: list[Int64[Tensor, "_"]]
     """Per camera the visible Gaussians, nearest first."""
 
 
@@ -204,7 +204,7 @@ def _tiles(bins: Bins, camera: int, like: Tensor) -> Iterator[tuple[Tensor, bool
             yield torch.stack(torch.meshgrid(tile_xs, tile_ys, indexing="xy"), dim=-1), shown
 
 
-def _untile(tiles: list[Float[Tensor, "h w D"]], bins: Bins) -> Float[Tensor, "H W D"]:
+def _untile(tiles: list[Float[Tensor, "_ _ D"]], bins: Bins) -> Float[Tensor, "H W D"]:
     """Put tiles, listed row by row, side by side."""
     per_row = -(-bins.width // bins.tile_size)
     rows = [torch.cat(tiles[i : i + per_row], dim=1) for i in range(0, len(tiles), per_row)]
