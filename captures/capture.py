@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,8 @@ class Capture:
     """From the capture's frame to the source's; every export applies it."""
     resolution: str = "full size"
     """How the images were resampled, in words, recorded in every result."""
+    cache_capacity: int | None = None
+    """How many decoded images stay in memory; None where nothing limits them."""
 
     def __len__(self) -> int:
         return len(self.cameras)
@@ -74,6 +77,20 @@ class Capture:
     def view(self, index: int) -> View:
         """The decoded image `index`, undistorted and at the capture's resolution."""
         return self.load_view(index)
+
+    def preload(self, indices: Sequence[int] | None = None, *, num_threads: int = 2) -> None:
+        """Decode `indices` (all by default) ahead of their first use, as many as the cache keeps.
+
+        Returns when they are decoded. An image that cannot be decoded raises its error here.
+        """
+        wanted = (range(len(self)) if indices is None else indices)[: self.cache_capacity]
+        with ThreadPoolExecutor(num_threads, thread_name_prefix="preload") as pool:
+            # Consumed one by one, so that the decoded views do not pile up.
+            for _ in pool.map(self._warm, wanted):
+                pass
+
+    def _warm(self, index: int) -> None:
+        self.load_view(index)
 
     @property
     def extent(self) -> float:

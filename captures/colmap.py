@@ -121,9 +121,9 @@ def _lens(camera: ColmapCamera, where: str) -> Lens:
             return Lens(*size, f, f, cx, cy, "opencv", tuple(k))
         case "PINHOLE" | "OPENCV" | "FULL_OPENCV", (fx, fy, cx, cy, *coefficients):
             return Lens(*size, fx, fy, cx, cy, "opencv", tuple(coefficients))
-        case "SIMPLE_RADIAL_FISHEYE" | "RADIAL_FISHEYE", (f, cx, cy, *k):
+        case "SIMPLE_FISHEYE" | "SIMPLE_RADIAL_FISHEYE" | "RADIAL_FISHEYE", (f, cx, cy, *k):
             return Lens(*size, f, f, cx, cy, "fisheye", tuple(k))
-        case "OPENCV_FISHEYE", (fx, fy, cx, cy, *k):
+        case "FISHEYE" | "OPENCV_FISHEYE", (fx, fy, cx, cy, *k):
             return Lens(*size, fx, fy, cx, cy, "fisheye", tuple(k))
         case "THIN_PRISM_FISHEYE", (fx, fy, cx, cy, k1, k2, p1, p2, k3, k4, sx1, sy1):
             return Lens(*size, fx, fy, cx, cy, "fisheye", (k1, k2, k3, k4, p1, p2, sx1, sy1))

@@ -31,6 +31,12 @@ CAMERA_MODELS: dict[int, tuple[str, int]] = {
     9: ("RADIAL_FISHEYE", 5),
     10: ("THIN_PRISM_FISHEYE", 12),
     11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
+    12: ("SIMPLE_DIVISION", 4),
+    13: ("DIVISION", 5),
+    14: ("SIMPLE_FISHEYE", 3),
+    15: ("FISHEYE", 4),
+    16: ("EUCM", 6),
+    17: ("EQUIRECTANGULAR", 2),
 }
 """Name and number of parameters of each model id that COLMAP writes."""
 
@@ -230,7 +236,9 @@ def _read_cameras_bin(path: Path) -> dict[int, ColmapCamera]:
         where = f"{path}, byte {reader.offset}"
         camera_id, model_id, width, height = reader.unpack(_CAMERA, "camera")
         if model_id not in CAMERA_MODELS:
-            raise ValueError(f"{where}: unknown camera model id {model_id}; known: 0 to 11.")
+            raise ValueError(
+                f"{where}: unknown camera model id {model_id}; known: 0 to {max(CAMERA_MODELS)}."
+            )
         model, num_params = CAMERA_MODELS[model_id]
         params = reader.unpack(struct.Struct(f"<{num_params}d"), f"parameters of a {model} camera")
         cameras[camera_id] = _checked_camera(where, model, width, height, params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from .images import check_size
 from .lenses import Lens
 from .llff import load_llff
 from .normalize import normalizing_similarity
-from .photos import PhotoSet
+from .photos import Photo, PhotoSet
 from .similarity import Similarity
 from .splits import SplitRule, choose_split
 from .transforms import load_blender, load_transforms
@@ -64,7 +65,7 @@ def load_capture(
     photos = tuple(sorted(found.photos, key=lambda photo: photo.name))
     for photo in photos:
         check_size(photo.path, photo.lens.width, photo.lens.height)
-    factor, resolution = _resolution([photo.lens for photo in photos], found, downscale)
+    factor = _remaining_factor(photos, found.reduced_by, downscale)
     lenses = [_resized(photo.lens, factor) for photo in photos]
     cameras = _cameras(torch.stack([photo.viewmat for photo in photos]), lenses, undistort)
     T_capture_file = normalizing_similarity(cameras) if normalize else Similarity()
@@ -74,6 +75,13 @@ def load_capture(
     if points is not None:
         positions = T_capture_file.apply(points.positions.double()).float()
         points = SparsePoints(positions, points.colors)
+    loader = ViewLoader(
+        photos,
+        lenses,
+        undistort=undistort,
+        depth_scale=T_capture_file.scale,
+        cache_bytes=cache_bytes,
+    )
     return Capture(
         source=Path(path),
         cameras=T_capture_file.apply_to_cameras(cameras),
@@ -81,16 +89,11 @@ def load_capture(
         train=chosen.train,
         test=chosen.test,
         split=chosen.description,
-        load_view=ViewLoader(
-            photos,
-            lenses,
-            undistort=undistort,
-            depth_scale=T_capture_file.scale,
-            cache_bytes=cache_bytes,
-        ),
+        load_view=loader,
         points=points,
         T_source_capture=found.T_source_file.compose(T_capture_file.inverse()),
-        resolution=resolution,
+        resolution=_resolution(photos, lenses, found.reduced_by, factor, undistort),
+        cache_capacity=loader.capacity,
     )
 
 
@@ -114,32 +117,46 @@ def _read_folder(path: Path, downscale: float | None) -> PhotoSet:
     )
 
 
-def _resolution(
-    lenses: Sequence[Lens], found: PhotoSet, downscale: float | None
-) -> tuple[float, str]:
-    """By how much the image files are still to be reduced, and the whole story in words."""
-    longest = max(max(lens.width, lens.height) for lens in lenses)
+def _remaining_factor(photos: Sequence[Photo], reduced_by: int, downscale: float | None) -> float:
+    """By how much the image files are still to be reduced."""
     if downscale is None:
-        factor = max(1.0, longest / _LONGER_SIDE)
-    elif downscale >= 1:
-        factor = downscale / found.reduced_by
-    else:
+        longest = max(max(photo.lens.width, photo.lens.height) for photo in photos)
+        return max(1.0, longest / _LONGER_SIDE)
+    if not 1 <= downscale < math.inf:
         raise ValueError(f"`downscale` must be at least 1, got {downscale}.")
-    if factor < 1:
+    if downscale < reduced_by:
         raise ValueError(
-            f"`downscale` is {downscale}, but only images reduced by {found.reduced_by} exist."
+            f"`downscale` is {downscale:g}, but only images reduced by {reduced_by} exist."
         )
-    resized = [_resized(lens, factor) for lens in lenses]
-    sizes = sorted({(lens.width, lens.height) for lens in resized})
-    text = f"{sizes[-1][0]} x {sizes[-1][1]}" + (" and others" if len(sizes) > 1 else "")
-    if found.reduced_by != 1:
-        text += f", files reduced by {found.reduced_by} by another tool"
-    if factor != 1:
-        how = "area average" if factor == int(factor) else "antialiased bicubic"
-        text += f", reduced by {factor:g} ({how}, JPEG decoder scaling where it divides)"
+    return downscale / reduced_by
+
+
+def _resolution(
+    photos: Sequence[Photo],
+    lenses: Sequence[Lens],
+    reduced_by: int,
+    factor: float,
+    undistort: bool,
+) -> str:
+    """How the images come to their final pixels, in words."""
+    sizes = sorted({(lens.width, lens.height) for lens in lenses}, reverse=True)
+    words = ["{} x {}".format(*sizes[0]) + (" and other sizes" if len(sizes) > 1 else "")]
+    if reduced_by != 1:
+        words.append(f"files reduced by {reduced_by} with another tool")
+    if factor == 1:
+        words.append("as stored")
     else:
-        text += ", as stored"
-    return factor, text
+        exact = all(
+            (lens.width * factor, lens.height * factor) == (photo.lens.width, photo.lens.height)
+            for photo, lens in zip(photos, lenses, strict=True)
+        )
+        how = "area average" if exact and factor == int(factor) else "antialiased bicubic"
+        if any(photo.path.suffix.lower() in (".jpg", ".jpeg") for photo in photos) and factor >= 4:
+            how += " after JPEG decoder scaling"
+        words.append(f"reduced by {factor:g} ({how})")
+    if undistort and not all(lens.is_pinhole for lens in lenses):
+        words.append("undistorted (bicubic)")
+    return ", ".join(words)
 
 
 def _resized(lens: Lens, factor: float) -> Lens:

@@ -95,6 +95,15 @@ class ViewLoader:
         return stored.view()
 
     @property
+    def capacity(self) -> int:
+        """How many views the cache is sure to hold, by the size of the largest."""
+        largest = max(
+            lens.width * lens.height * _stored_pixel_bytes(photo)
+            for photo, lens in zip(self._photos, self._lenses, strict=True)
+        )
+        return self._cache_bytes // largest
+
+    @property
     def num_cached_bytes(self) -> int:
         """Memory that the cached views occupy, at most `cache_bytes`."""
         return self._num_bytes
@@ -127,13 +136,19 @@ class ViewLoader:
         return stored
 
 
+def _stored_pixel_bytes(photo: Photo) -> int:
+    """Colors, alpha and mask, and float depth where there is one."""
+    return 5 + (4 if photo.depth_path else 0)
+
+
 def undistort_view(
     stored: StoredView, source: Float[Tensor, "H W 2"], inside: Bool[Tensor, "H W"]
 ) -> StoredView:
     """`stored` resampled at the pixels `source` (see `source_grid`).
 
     Colors and alpha are interpolated bicubically, depths taken from the nearest pixel. A pixel is
-    masked out where the photo has no content or any masked-out pixel takes part.
+    masked out where the photo has no content or any masked-out pixel takes part; its color repeats
+    the photo's border, so that filters across the mask's edge see no jump.
     """
     height, width = inside.shape
     size = torch.tensor([width, height], dtype=torch.float32)
@@ -149,7 +164,7 @@ def undistort_view(
         mask = mask & (sample(~stored.mask[None], "bilinear")[0] < 1e-6)
     rgb, alpha, depth = stored.rgb, stored.alpha, stored.depth
     layers = rgb.movedim(-1, 0) if alpha is None else torch.cat([rgb.movedim(-1, 0), alpha[None]])
-    layers = (sample(layers, "bicubic").clamp(0, 255) * inside).round().byte()
+    layers = sample(layers, "bicubic").clamp(0, 255).round().byte()
     return StoredView(
         rgb=layers[:3].movedim(0, -1).contiguous(),
         alpha=None if alpha is None else layers[3],
