@@ -35,7 +35,7 @@ struct Update {
         beta2(splat(settings.beta2)),
         rest2(splat(settings.rest2)),
         epsilon(splat(settings.epsilon)),
-        correction(splat(settings.correction)),
+        correction(splat(group.correction)),
         step_size(splat(-group.step_size)) {}
 
   void operator()(vf& p, vf g, vf& m, vf& v) const {

@@ -11,16 +11,16 @@ struct AdamGroup {
   float* first_moment;
   float* second_moment;
   long width;
-  float step_size;  // learning rate / (1 - beta1^t)
+  float step_size;   // learning rate / (1 - beta1^t)
+  float correction;  // 1 / sqrt(1 - beta2^t)
 };
 
 // Rounded from double, as 1 - beta2 in float would be off by 1e-5.
 struct AdamSettings {
-  float rest1;       // 1 - beta1
+  float rest1;  // 1 - beta1
   float beta2;
-  float rest2;       // 1 - beta2
+  float rest2;  // 1 - beta2
   float epsilon;
-  float correction;  // 1 / sqrt(1 - beta2^t)
 };
 
 // Position noise of Kheradmand et al. 2024, eq. 8-9, for rows of Gaussians.

@@ -1,10 +1,11 @@
 // Python names of the training kernels: photometric_loss, adam, position_noise.
-#include <cmath>
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
+
+#include <cmath>
 #include <stdexcept>
 #include <vector>
 
@@ -71,17 +72,17 @@ std::tuple<double, double, double> photometric_loss(ConstImage image, ConstImage
 
 void adam(std::vector<Array> parameters, std::vector<ConstArray> gradients,
           std::vector<Array> first_moments, std::vector<Array> second_moments,
-          std::vector<double> learning_rates, std::optional<Flags> visible, long step, double beta1,
-          double beta2, double epsilon) {
+          std::vector<double> learning_rates, std::vector<long> steps, std::optional<Flags> visible,
+          double beta1, double beta2, double epsilon) {
   const size_t count = parameters.size();
   require(gradients.size() == count && first_moments.size() == count &&
-              second_moments.size() == count && learning_rates.size() == count,
-          "adam needs one gradient, two moments and one learning rate per parameter");
+              second_moments.size() == count && learning_rates.size() == count &&
+              steps.size() == count,
+          "adam needs one gradient, two moments, a learning rate and a step per parameter");
   if (count == 0) return;
   const long rows = static_cast<long>(parameters[0].shape(0));
   require(!visible || static_cast<long>(visible->shape(0)) == rows,
           "visible must have one entry per row");
-  const double correction1 = 1 - std::pow(beta1, step), correction2 = 1 - std::pow(beta2, step);
   std::vector<AdamGroup> groups;
   for (size_t i = 0; i < count; ++i) {
     const size_t size = parameters[i].size();
@@ -91,11 +92,11 @@ void adam(std::vector<Array> parameters, std::vector<ConstArray> gradients,
     if (size == 0) continue;
     groups.push_back({parameters[i].data(), gradients[i].data(), first_moments[i].data(),
                       second_moments[i].data(), static_cast<long>(size) / rows,
-                      static_cast<float>(learning_rates[i] / correction1)});
+                      static_cast<float>(learning_rates[i] / (1 - std::pow(beta1, steps[i]))),
+                      static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, steps[i])))});
   }
   const AdamSettings settings{static_cast<float>(1 - beta1), static_cast<float>(beta2),
-                              static_cast<float>(1 - beta2), static_cast<float>(epsilon),
-                              static_cast<float>(1 / std::sqrt(correction2))};
+                              static_cast<float>(1 - beta2), static_cast<float>(epsilon)};
   const uint8_t* flags = visible ? visible->data() : nullptr;
   nb::gil_scoped_release release;
   parallel_ranges(rows, 512, [&](long begin, long end, int) {
@@ -107,16 +108,17 @@ void adam(std::vector<Array> parameters, std::vector<ConstArray> gradients,
 void position_noise(Array means, ConstArray quats, ConstArray log_scales,
                     ConstArray logit_opacities, ConstArray normals, double scale, double steepness,
                     double threshold) {
-  const long rows = static_cast<long>(means.shape(0));
-  require(means.size() == 3u * rows && quats.size() == 4u * rows && log_scales.size() == 3u * rows &&
-              logit_opacities.size() == 1u * rows && normals.size() == 3u * rows,
+  const size_t count = means.shape(0);
+  require(means.size() == 3 * count && quats.size() == 4 * count &&
+              log_scales.size() == 3 * count && logit_opacities.size() == count &&
+              normals.size() == 3 * count,
           "position_noise needs arrays of the same number of rows");
   const NoiseProblem problem{means.data(),      quats.data(),
                              log_scales.data(), logit_opacities.data(),
                              normals.data(),    static_cast<float>(scale),
                              static_cast<float>(steepness), static_cast<float>(threshold)};
   nb::gil_scoped_release release;
-  parallel_ranges(rows, 1024, [&](long begin, long end, int) {
+  parallel_ranges(static_cast<long>(count), 1024, [&](long begin, long end, int) {
     FIELDWRIGHT_DISPATCH(noise_rows, problem, begin, end);
   });
 }
@@ -127,7 +129,7 @@ void bind_training(nb::module_& m) {
   m.def("photometric_loss", &photometric_loss, "image"_a, "target"_a, "mask"_a.none(), "gradient"_a,
         "ssim_weight"_a, "Writes d loss / d image; returns (loss, l1, ssim).");
   m.def("adam", &adam, "parameters"_a, "gradients"_a, "first_moments"_a, "second_moments"_a,
-        "learning_rates"_a, "visible"_a.none(), "step"_a, "beta1"_a, "beta2"_a, "epsilon"_a,
+        "learning_rates"_a, "steps"_a, "visible"_a.none(), "beta1"_a, "beta2"_a, "epsilon"_a,
         "One in-place Adam step of the visible rows of every parameter.");
   m.def("position_noise", &position_noise, "means"_a, "quats"_a, "log_scales"_a,
         "logit_opacities"_a, "normals"_a, "scale"_a, "steepness"_a, "threshold"_a,
