@@ -1,0 +1,124 @@
+"""One picture for the browser: rendering in strips, channels to colors, depth for compositing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from captures import Cameras, Channel, Renderable, RenderOutput
+
+from .camera import crop_rows
+
+ViewChannel = Literal["Color", "Depth", "Alpha"]
+
+FAR = 167.0
+"""Largest depth, world units, that the browser's 24-bit depth pictures hold."""
+
+_TURBO = (
+    (48, 18, 59), (64, 64, 161), (70, 107, 227), (66, 147, 255), (41, 187, 236), (24, 220, 195),
+    (49, 242, 153), (107, 253, 100), (163, 253, 60), (204, 237, 52), (237, 208, 58), (253, 174, 53),
+    (251, 128, 34), (236, 82, 15), (210, 49, 5), (172, 23, 1), (122, 4, 3),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is sent to a browser."""
+
+    image: np.ndarray
+    """[H, W, 3] uint8 sRGB."""
+    depth: np.ndarray | None
+    """[H', W'] float32 z-depth, `FAR` where nothing is hit; None to draw everything over it."""
+
+
+def turbo(values: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3"]:
+    """The Turbo color map, blue at 0 over green to red at 1; values outside are clamped.
+
+    Piecewise linear between 17 samples of Mikhailov, "Turbo, an improved rainbow colormap for
+    visualization", 2019.
+    """
+    table = torch.tensor(_TURBO, dtype=torch.float32) / 255
+    place = values.float().clamp(0, 1) * (len(table) - 1)
+    lower = place.long().clamp(max=len(table) - 2)
+    return torch.lerp(table[lower], table[lower + 1], (place - lower)[..., None])
+
+
+def render_in_strips(
+    renderable: Renderable,
+    cameras: Cameras,
+    *,
+    channels: Sequence[Channel],
+    background: Float[Tensor, "3"],
+    strips: int = 1,
+    keep_going: Callable[[], bool] = lambda: True,
+) -> RenderOutput | None:
+    """Render one camera in horizontal strips, or None once `keep_going` says so between two."""
+    edges = [round(index * cameras.height / strips) for index in range(strips + 1)]
+    parts: list[RenderOutput] = []
+    for top, bottom in zip(edges, edges[1:], strict=False):
+        if parts and not keep_going():
+            return None
+        strip = cameras if strips == 1 else crop_rows(cameras, top, bottom)
+        with torch.no_grad():
+            parts.append(renderable.render(strip, channels=channels, background=background))
+
+    def joined(name: Channel) -> Tensor | None:
+        if name not in channels:
+            return None
+        return torch.cat([getattr(part, name).detach().float().cpu() for part in parts], dim=1)
+
+    return RenderOutput(rgb=joined("rgb"), alpha=joined("alpha"), depth=joined("depth"))
+
+
+def channels_for(channel: ViewChannel, *, with_depth: bool) -> tuple[Channel, ...]:
+    """What has to be rendered to show `channel`, and depth to composite with if asked for."""
+    if channel == "Depth" or with_depth:
+        return ("rgb", "alpha", "depth")
+    return ("alpha",) if channel == "Alpha" else ("rgb",)
+
+
+def colorize(
+    output: RenderOutput, channel: ViewChannel, background: Float[Tensor, "3"]
+) -> Float[Tensor, "H W 3"]:
+    """One channel of the first camera as colors in [0, 1]; near depths are red, far ones blue."""
+    if channel == "Alpha":
+        assert output.alpha is not None
+        return output.alpha[0].expand(-1, -1, 3).clamp(0, 1)
+    if channel == "Color":
+        assert output.rgb is not None
+        return output.rgb[0].clamp(0, 1)
+    assert output.depth is not None and output.alpha is not None
+    depth, alpha = output.depth[0, ..., 0], output.alpha[0].clamp(0, 1)
+    low, high = depth_range(output)
+    colors = turbo(1 - (depth - low) / max(high - low, 1e-6))
+    return torch.lerp(background.expand_as(colors), colors, alpha)
+
+
+def depth_range(output: RenderOutput) -> tuple[float, float]:
+    """The 1st and 99th percentile of the depths of the first camera where something is hit."""
+    assert output.depth is not None and output.alpha is not None
+    depths = output.depth[0][output.alpha[0] > 0.5]
+    if depths.numel() == 0:
+        return 0.0, 1.0
+    depths = depths[:: max(1, depths.numel() // 100_000)]  # quantile() has a size limit
+    low, high = torch.quantile(depths, torch.tensor([0.01, 0.99])).tolist()
+    return low, high
+
+
+def compositing_depth(output: RenderOutput) -> np.ndarray | None:
+    """Depth at half resolution for the browser to draw cameras and points behind the scene."""
+    if output.depth is None or output.alpha is None:
+        return None
+    depth = torch.where(output.alpha[0] > 0.5, output.depth[0], FAR)[::2, ::2, 0]
+    return depth.clamp(0, FAR).numpy()
+
+
+def to_bytes(image: Float[Tensor, "H W 3"]) -> np.ndarray:
+    """[H, W, 3] uint8 of colors in [0, 1]."""
+    return (image.clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()
