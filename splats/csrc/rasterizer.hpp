@@ -23,7 +23,7 @@ struct ProjectArgs {
   float eps2d, near_plane, far_plane, radius_clip;
   const float *means, *quats, *scales, *opacities;  // [N,3] [N,4] [N,3] [N]
   int32_t* radii;                                   // [N,2], 0 where culled
-  float *means2d, *depths, *conics, *compensations; // [N,2] [N] [N,3] [N]
+  float *means2d, *depths, *conics, *compensations;  // [N,2] [N] [N,3] [N]; the last may be null
 };
 
 struct ProjectBackwardArgs {
@@ -37,78 +37,73 @@ struct ProjectBackwardArgs {
   double* v_view;                       // [12]: dL/dR then dL/dt, accumulated into; may be null
 };
 
+// Coefficients may live in one array [N,K,3] or in two (degree 0 and the rest): both are given
+// as pointers with a row stride in floats.
 struct ShArgs {
   long N;
   int degree;
-  int K;  // coefficients stored per Gaussian, at least (degree + 1)^2
   Camera camera;
-  const float *means, *sh0, *shN;  // [N,3] [N,1,3] [N,K-1,3]
-  const int32_t* radii;
-  float* colors;                   // [N,3] = max(SH + 0.5, 0), 0 where culled
+  const float* means;        // [N,3]
+  const float *sh0, *shN;    // first row of 3 and of 3 (K - 1) values
+  long stride0, strideN;
+  const int32_t* radii;      // [N,2]
+  float* colors;             // [N,3] = max(SH + 0.5, 0), 0 where culled
 };
 
 struct ShBackwardArgs {
-  long N;
-  int degree, K;
-  Camera camera;
-  const float *means, *sh0, *shN, *colors, *v_colors;
-  const int32_t* radii;
-  float *v_means, *v_sh0, *v_shN;  // v_means accumulated into, the others written
-  double* v_view;                  // as above; may be null
+  ShArgs forward;            // `colors` as the forward pass left them
+  const float* v_colors;     // [N,3]
+  float* v_means;            // [N,3], accumulated into; may be null
+  float *v_sh0, *v_shN;      // laid out as sh0 and shN, accumulated into
+  double* v_view;            // [12] as above; may be null
 };
 
-// One Gaussian as the blending loop reads it, in depth order; one cache line.
-struct alignas(64) Splat {
-  float x, y;        // centre, pixels
-  float a, b, c;     // conic times -log2(e) / 2, so that log2(alpha) = l + a dx^2 + 2 b dx dy + c dy^2
-  float l;           // log2(opacity)
-  float color[4];
-  int32_t index;     // position in the caller's arrays
+// One Gaussian as the blending loop reads it, by depth rank.
+struct alignas(32) Splat {
+  float x, y;     // centre, pixels
+  float a, b, c;  // log2(alpha) = l + a dx^2 + b dx dy + c dy^2
+  float l;        // log2(opacity)
   float opacity;
-  float pad[4];
+  int32_t index;  // position in the caller's arrays
 };
 
 // Gaussians of one camera sorted by depth, and for each tile the ranks that touch it.
 struct Bins {
-  int tiles_x = 0, tiles_y = 0;
-  std::vector<Splat> splats;            // by depth rank
-  std::vector<uint32_t> slot_begin;     // [visible + 1]: first (rank, tile) slot of each rank
-  std::vector<uint32_t> tile_begin;     // [tiles + 1]: first list entry of each tile
-  std::vector<uint32_t> ranks, slots;   // per list entry, tile by tile, front to back
-  std::vector<uint32_t> tile_used;      // entries a tile read before all its pixels were opaque
-  long num_pairs() const { return static_cast<long>(ranks.size()); }
+  int width = 0, height = 0, tiles_x = 0, tiles_y = 0;
+  std::vector<Splat> splats;           // by depth rank
+  std::vector<uint32_t> slot_begin;    // [visible + 1]: first (rank, tile) slot of each rank
+  std::vector<uint32_t> tile_begin;    // [tiles + 1]: first list entry of each tile
+  std::vector<uint32_t> ranks, slots;  // per list entry, tile by tile, front to back
+  std::vector<uint8_t> pixel_mask;     // [height * width] pixels to draw; empty means all
 };
 
 struct BinArgs {
   long N;
-  int width, height, D;
-  const float *means2d, *conics, *colors, *opacities, *depths;
-  const int32_t* radii;
+  int width, height;
+  const float *means2d, *conics, *opacities, *depths;  // [N,2] [N,3] [N] [N]
+  const int32_t* radii;                                // [N,2]
 };
 
 // Depth order by radix sort, exact tile lists by a stable counting sort; the same lists for any
-// number of threads.
+// number of threads. Throws std::length_error above 2^31 pairs.
 void build_bins(const BinArgs& args, Bins& bins);
 
 struct BlendArgs {
-  Bins* bins;
-  int width, height, D;
-  const float* background;   // [D] or null
-  const uint8_t* mask;       // [P] pixels to draw, or null
+  const Bins* bins;
+  int D;                                 // 1 to 4
+  const float* colors;                   // [N,D]
+  const float* background;               // [D] or null
   float *image, *alpha, *transmittance;  // [P,D] [P] [P]
-  long long evaluations;     // out: splat-pixel pairs evaluated
+  uint32_t* used;                        // [tiles] list entries read before the tile was opaque
 };
 
 struct BlendBackwardArgs {
-  const Bins* bins;
-  int width, height, D;
-  const float* background;
-  const uint8_t* mask;
-  const float *image, *transmittance, *v_image, *v_alpha;  // v_alpha may be null
+  BlendArgs forward;                     // with `image`, `transmittance`, `used` as left by blend
+  const float *v_image, *v_alpha;        // [P,D] [P]
   long N;
-  float *v_means2d, *v_conics, *v_colors, *v_opacities;    // written, zero where unseen
-  float* v_abs_means2d;                                    // [N,2] or null
-  double* v_background;                                    // [D], accumulated into, or null
+  float *v_means2d, *v_conics, *v_colors, *v_opacities;  // written; zero where unseen
+  float* v_abs_means2d;                  // [N,2], accumulated into, or null
+  double* v_background;                  // [D], accumulated into, or null
 };
 
 }  // namespace fieldwright
@@ -119,7 +114,7 @@ struct BlendBackwardArgs {
   void project_backward(const ProjectBackwardArgs&); \
   void sh_colors(const ShArgs&);              \
   void sh_colors_backward(const ShBackwardArgs&);    \
-  void blend(BlendArgs&);                     \
+  void blend(const BlendArgs&);                \
   void blend_backward(const BlendBackwardArgs&);     \
   }
 FIELDWRIGHT_DECLARE_RASTERIZER(portable)
