@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jaxtyping import Bool, Float
@@ -64,7 +64,7 @@ class Capture:
     """Decodes one image through the bounded cache; prefer `view`."""
     points: SparsePoints | None = None
     """Sparse points in the capture's frame."""
-    T_source_capture: Similarity = Similarity()
+    T_source_capture: Similarity = field(default_factory=Similarity)
     """From the capture's frame to the source's; every export applies it."""
     resolution: str = "full size"
     """How the images were resampled, in words, recorded in every result."""
