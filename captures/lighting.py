@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from .atlas import Atlas, Texture
 from .patterns import Pattern
 from .raycast import Faces, Room, Scalars, Solid, Vectors
 
 SURFACE_OFFSET = 2e-3  # scene units; secondary rays start this far off the surface they leave
-
-Texture = Float[np.ndarray, "faces size size D"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Lamp:
     """The two edges that leave the corner."""
     radiance: tuple[float, float, float]
     """Linear RGB sent out by every point to every side."""
-    samples: int = 6
+    samples: int = 5
     """Rows and columns of light samples."""
 
     def points(self, rng: np.random.Generator) -> Vectors:
@@ -52,10 +51,10 @@ class Item:
     name: str
     solid: Solid
     pattern: Pattern
-    texels: int
-    """Rows and columns of the radiance texture of each face."""
-    light_texels: int
-    """Rows and columns at which light is computed before it is interpolated."""
+    density: float = 56.0
+    """Texels of the radiance texture per scene unit."""
+    light_density: float = 24.0
+    """Texels per scene unit at which light is computed before it is interpolated."""
     reflectance: float = 0.0
     """Mirror reflectance at normal incidence; 0.04 is glazed or polished."""
 
@@ -70,34 +69,11 @@ class Baked:
     """Share of the room seen from each texel, one channel; it dims reflections."""
 
 
-def sample_texture(
-    texture: Texture, faces: Faces, u: Scalars, v: Scalars
-) -> Float[np.ndarray, "D N"]:
-    """Bilinear samples at chart coordinates, clamped at the edges of each face."""
-    size = texture.shape[1]
-    x = np.clip(u * size - np.float32(0.5), 0, size - 1)
-    y = np.clip(v * size - np.float32(0.5), 0, size - 1)
-    left, top = x.astype(np.int64), y.astype(np.int64)
-    right, bottom = np.minimum(left + 1, size - 1), np.minimum(top + 1, size - 1)
-    a, b = (x - left).astype(np.float32)[:, None], (y - top).astype(np.float32)[:, None]
-    flat = texture.reshape(-1, texture.shape[-1])
-    row_top, row_bottom = (faces * size + top) * size, (faces * size + bottom) * size
-    upper = flat[row_top + left] * (1 - a) + flat[row_top + right] * a
-    lower = flat[row_bottom + left] * (1 - a) + flat[row_bottom + right] * a
-    return (upper * (1 - b) + lower * b).T
-
-
-def texel_centers(num_faces: int, size: int) -> tuple[Faces, Scalars, Scalars]:
-    """Chart coordinates of all texels, in the order of a flattened texture."""
-    faces, rows, columns = np.indices((num_faces, size, size)).reshape(3, -1)
-    u, v = (columns + 0.5) / size, (rows + 0.5) / size
-    return faces, u.astype(np.float32), v.astype(np.float32)
-
-
 def bake(item: Item, items: Sequence[Item], lamps: Sequence[Lamp], *, seed: int) -> Baked:
     """Diffuse radiance of `item` lit by `lamps` among `items`."""
     solid = item.solid
-    faces, u, v = texel_centers(solid.num_faces, item.light_texels)
+    coarse = Atlas.of(solid, item.light_density)
+    faces, u, v = coarse.texel_centers()
     points = solid.chart(faces, u, v)
     normals = solid.normal(points)
     starts = points + SURFACE_OFFSET * normals
@@ -105,19 +81,16 @@ def bake(item: Item, items: Sequence[Item], lamps: Sequence[Lamp], *, seed: int)
     rng = np.random.default_rng(seed)
     ambient, openness = _ambient(starts, normals, blockers, rng)
     light = ambient + sum(_direct(starts, normals, blockers, lamp, rng) for lamp in lamps)
-    shape = (solid.num_faces, item.light_texels, item.light_texels, -1)
-    coarse = np.concatenate([light, openness[None]]).T.reshape(shape)
-
-    faces, u, v = texel_centers(solid.num_faces, item.texels)
+    light_texture = Texture(coarse, light.T)
+    fine = Atlas.of(solid, item.density)
+    faces, u, v = fine.texel_centers()
     points = solid.chart(faces, u, v)
     albedo = item.pattern(faces, u, v, solid.to_local(points))
-    fine = sample_texture(coarse, faces, u, v)
-    radiance = albedo * fine[:3]
+    radiance = albedo * light_texture.sample(faces, u, v)
     if isinstance(solid, Room):
         for lamp in lamps:
             radiance = np.where(_on_lamp(points, lamp), np.array(lamp.radiance)[:, None], radiance)
-    shape = (solid.num_faces, item.texels, item.texels, -1)
-    return Baked(radiance.T.reshape(shape).astype(np.float32), coarse[..., 3:].astype(np.float32))
+    return Baked(Texture(fine, radiance.T.astype(np.float32)), Texture(coarse, openness[:, None]))
 
 
 def _direct(starts, normals, blockers, lamp: Lamp, rng) -> Vectors:
@@ -143,6 +116,7 @@ def _ambient(starts, normals, blockers, rng, *, samples: int = 24) -> tuple[Vect
     light, openness = np.zeros_like(starts), np.zeros(starts.shape[1], np.float32)
     index = np.arange(samples) + 0.5
     height, turn = 1 - 2 * index / samples, index * np.pi * (3 - np.sqrt(5)) + rng.random()
+    tints = np.stack([_mean_albedo(item) for item in blockers], axis=1) * 0.45
     ring = np.sqrt(1 - height**2)
     sphere = np.stack([ring * np.cos(turn), ring * np.sin(turn), height]).astype(np.float32)
     for offset in sphere.T:
@@ -150,7 +124,6 @@ def _ambient(starts, normals, blockers, rng, *, samples: int = 24) -> tuple[Vect
         directions = normals + 0.995 * offset[:, None]
         directions /= np.linalg.norm(directions, axis=0)
         distance, which = _nearest(starts, directions, blockers)
-        tints = np.stack([_mean_albedo(item) for item in blockers], axis=1) * 0.45
         light += np.where(np.isfinite(distance), room_light * tints[:, which], room_light)
         openness += np.isinf(distance)
     return light / samples, openness / samples
@@ -168,7 +141,7 @@ def _nearest(starts, directions, items) -> tuple[Scalars, Faces]:
 
 
 def _mean_albedo(item: Item) -> Float[np.ndarray, "3"]:
-    faces, u, v = texel_centers(item.solid.num_faces, 8)
+    faces, u, v = Atlas.of(item.solid, 6.0).texel_centers()
     points = item.solid.chart(faces, u, v)
     return item.pattern(faces, u, v, item.solid.to_local(points)).mean(1)
 

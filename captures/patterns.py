@@ -53,18 +53,21 @@ def noise(points: Vectors, scale: float, *, seed: int, octaves: int = 3) -> Scal
         fraction = fraction * fraction * (3 - 2 * fraction)
         low = cell.astype(np.int32) & 31
         high = (low + 1) & 31
-        corners = np.zeros(points.shape[1], np.float32)
-        for corner in range(8):
-            bits = [(corner >> axis) & 1 for axis in range(3)]
-            index = np.zeros(points.shape[1], np.int32)
-            share = np.ones(points.shape[1], np.float32)
-            for axis, bit in enumerate(bits):
-                index = index * 32 + (high[axis] if bit else low[axis])
-                share = share * (fraction[axis] if bit else 1 - fraction[axis])
-            corners += share * _lattice(seed + octave)[index]
-        total += corners * 0.5**octave
+        x0, y0, z0 = low[0] * 1024, low[1] * 32, low[2]
+        x1, y1, z1 = high[0] * 1024, high[1] * 32, high[2]
+        lattice = _lattice(seed + octave)
+        a, b, c = fraction
+        near = _mix(lattice[x0 + y0 + z0], lattice[x1 + y0 + z0], a)
+        near = _mix(near, _mix(lattice[x0 + y1 + z0], lattice[x1 + y1 + z0], a), b)
+        far = _mix(lattice[x0 + y0 + z1], lattice[x1 + y0 + z1], a)
+        far = _mix(far, _mix(lattice[x0 + y1 + z1], lattice[x1 + y1 + z1], a), b)
+        total += _mix(near, far, c) * np.float32(0.5**octave)
         weight += 0.5**octave
     return total / np.float32(weight)
+
+
+def _mix(first: Scalars, second: Scalars, share: Scalars) -> Scalars:
+    return first + (second - first) * share
 
 
 @dataclass(frozen=True)
@@ -210,8 +213,7 @@ class Doughnut:
                 aside = np.abs(dv * np.cos(angle) - du * np.sin(angle))
                 icing = np.where((along < 0.075) & (aside < 0.022), rgb(code), icing)
         wobble = noise(np.stack([np.cos(2 * np.pi * u), np.sin(2 * np.pi * u), 0 * u]), 2.5, seed=5)
-        x, y, z = points
-        return blend(dough, icing, step(z, 0.25 * (wobble - 0.55), 0.02))
+        return blend(dough, icing, step(points[2], 0.25 * (wobble - 0.55), 0.02))
 
 
 @dataclass(frozen=True)
@@ -280,11 +282,13 @@ class RoomPaint:
 
     def __call__(self, faces: Faces, u: Scalars, v: Scalars, points: Vectors) -> Vectors:
         x, y, z = points
-        floor = Wood("8f6a48", "4d3320", plank=0.9, seed=self.seed)(faces, u, v, points)
-        # The chart of a y wall has z as its u, that of an x wall y as its u; take metres instead.
+        color = np.repeat(rgb("d8d3c8"), len(x), axis=1)
+        floor, wall = np.flatnonzero(faces == 4), np.flatnonzero(faces < 4)
+        planks = Wood("8f6a48", "4d3320", plank=0.9, seed=self.seed)
+        color[:, floor] = planks(faces[floor], u[floor], v[floor], points[:, floor])
         along = np.where(faces < 2, y, x)
-        color = np.where(faces == 4, floor, self._wall(faces, along, z, points))
-        return np.where(faces == 5, rgb("d8d3c8"), color)
+        color[:, wall] = self._wall(faces[wall], along[wall], z[wall], points[:, wall])
+        return color
 
     def _wall(self, faces: Faces, along: Scalars, z: Scalars, points: Vectors) -> Vectors:
         tint = np.concatenate(
@@ -302,7 +306,8 @@ class RoomPaint:
                 size = rng.uniform(0.8, 1.35, 2)
                 a, b = (along - middle) / size[0], (z - height) / size[1]
                 reach = np.maximum(np.abs(a), np.abs(b))
-                color = np.where((faces == face) & (reach < 1), _picture(a, b, reach, rng), color)
+                inside = np.flatnonzero((faces == face) & (reach < 1))
+                color[:, inside] = _picture(a[inside], b[inside], reach[inside], rng)
         return color
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 Vectors = Float[np.ndarray, "3 N"]
+Origins = Float[np.ndarray, "3 #N"]
 Scalars = Float[np.ndarray, "N"]
 Faces = Int[np.ndarray, "N"]
 
@@ -30,12 +31,15 @@ class Solid(ABC):
     rotation: Float[np.ndarray, "3 3"] = field(default_factory=lambda: np.eye(3, dtype=np.float32))
     """World-from-solid rotation."""
 
-    num_faces = 1
-
     @property
     @abstractmethod
     def bound(self) -> float:
         """Radius of a sphere about the solid's origin that holds all of it."""
+
+    @property
+    @abstractmethod
+    def face_sizes(self) -> tuple[tuple[float, float], ...]:
+        """Extent of each chart face along u and v where it is largest, in scene units."""
 
     @abstractmethod
     def local_hit(self, origins: Vectors, directions: Vectors) -> Scalars:
@@ -57,7 +61,7 @@ class Solid(ABC):
         """World points in the solid's frame."""
         return self.rotation.T @ (points - self._origin)
 
-    def intersect(self, origins: Vectors, directions: Vectors) -> Scalars:
+    def intersect(self, origins: Origins, directions: Vectors) -> Scalars:
         """Distance along unit world rays [3, N] from origins [3, N] or [3, 1]; inf for a miss."""
         to_center = self._origin - origins
         along = (to_center * directions).sum(0)
@@ -98,6 +102,10 @@ class Sphere(Solid):
     def bound(self) -> float:
         return self.radius
 
+    @property
+    def face_sizes(self) -> tuple[tuple[float, float], ...]:
+        return ((2 * np.pi * self.radius, np.pi * self.radius),)
+
     def local_hit(self, origins: Vectors, directions: Vectors) -> Scalars:
         half = (origins * directions).sum(0)
         discriminant = half**2 - (origins**2).sum(0) + self.radius**2
@@ -131,6 +139,10 @@ class Torus(Solid):
     @property
     def bound(self) -> float:
         return self.ring + self.tube
+
+    @property
+    def face_sizes(self) -> tuple[tuple[float, float], ...]:
+        return ((2 * np.pi * self.bound, 2 * self._half_turn * self.tube),)
 
     @property
     def _half_turn(self) -> float:
@@ -203,6 +215,11 @@ class Lathe(Solid):
     def bound(self) -> float:
         heights = np.linspace(0, self.height, len(self.squared_radii))
         return float(np.sqrt((self.squared_radii + heights**2).max())) + 1e-3
+
+    @property
+    def face_sizes(self) -> tuple[tuple[float, float], ...]:
+        # The cosine spacing stretches the middle by pi / 2.
+        return ((2 * np.pi * float(self.squared_radii.max()) ** 0.5, np.pi / 2 * self.height),)
 
     def _squared_radius(self, z: Scalars) -> tuple[Scalars, Scalars]:
         """Squared radius at heights z, and its derivative."""
@@ -277,11 +294,14 @@ class Box(Solid):
     """Half the size along each axis, rounding included."""
     rounding: float = 0.02
 
-    num_faces = 6
-
     @property
     def bound(self) -> float:
         return float(np.linalg.norm(self.half))
+
+    @property
+    def face_sizes(self) -> tuple[tuple[float, float], ...]:
+        x, y, z = (2 * extent for extent in self.half)
+        return ((y, z), (y, z), (z, x), (z, x), (x, y), (x, y))
 
     @property
     def _half(self) -> Float[np.ndarray, "3 1"]:

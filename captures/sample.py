@@ -18,8 +18,8 @@ from PIL import Image
 from .cameras import Cameras
 from .capture import SparsePoints
 from .colmap import write_colmap
-from .lighting import Baked, Item, bake, sample_texture
-from .raycast import Scalars, Vectors
+from .lighting import Baked, Item, bake
+from .raycast import Origins, Scalars, Vectors
 from .still_life import LAMPS, still_life
 from .tessellation import tessellate, write_mesh
 
@@ -125,7 +125,7 @@ class SampleScene:
         return cls(items, [job.result() for job in jobs])
 
     def trace(
-        self, origins: Vectors, directions: Vectors
+        self, origins: Origins, directions: Vectors
     ) -> tuple[Scalars, Int[np.ndarray, "N"], Vectors]:
         """Distance, item number and linear RGB seen along unit rays."""
         distance = self.items[0].solid.intersect(origins, directions)
@@ -146,7 +146,7 @@ class SampleScene:
         """Linear RGB of one item's surface points: baked light plus the room's reflection."""
         item, baked = self.items[number], self.baked[number]
         faces, u, v = item.solid.coordinates(points)
-        color = sample_texture(baked.radiance, faces, u, v)
+        color = baked.radiance.sample(faces, u, v)
         if not item.reflectance:
             return color
         normals = item.solid.normal(points)
@@ -154,13 +154,13 @@ class SampleScene:
         mirrored = directions - 2 * cosine * normals
         # Schlick, An Inexpensive BRDF Model, Eurographics 1994, equation 15
         share = item.reflectance + (1 - item.reflectance) * 0.5 * (1 + cosine) ** 5
-        openness = sample_texture(baked.openness, faces, u, v)[0]
+        openness = baked.openness.sample(faces, u, v)[0]
         return color + share * openness**2 * self._room_radiance(points, mirrored)
 
-    def _room_radiance(self, origins: Vectors, directions: Vectors) -> Vectors:
+    def _room_radiance(self, origins: Origins, directions: Vectors) -> Vectors:
         room = self.items[0].solid
         points = origins + room.intersect(origins, directions) * directions
-        return sample_texture(self.baked[0].radiance, *room.coordinates(points))
+        return self.baked[0].radiance.sample(*room.coordinates(points))
 
     def photograph(
         self, camera: Cameras
@@ -179,7 +179,7 @@ class SampleScene:
         return image.T.reshape(*shape, 3), depth.reshape(shape)
 
 
-def _rays(camera: Cameras, column: float, row: float) -> tuple[Vectors, Vectors, Scalars]:
+def _rays(camera: Cameras, column: float, row: float) -> tuple[Origins, Vectors, Scalars]:
     """Origin [3, 1], unit world rays through one subpixel of all pixels, their z in the camera."""
     y, x = np.indices((camera.height, camera.width), dtype=np.float64).reshape(2, -1)
     K, camtoworld = camera.Ks[0].numpy(), camera.camtoworlds[0].numpy()

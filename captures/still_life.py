@@ -26,8 +26,8 @@ ROOM_CENTER = (0.0, 0.0, 1.4)
 """The table top is the plane z = 0; one scene unit is about ten centimetres."""
 
 LAMPS = (
-    Lamp((-3.2, -0.4, 5.55), ((3.4, 0.0, 0.0), (0.0, 3.4, 0.0)), (11.0, 10.2, 9.0)),
-    Lamp((7.45, -3.5, 1.2), ((0.0, 4.0, 0.0), (0.0, 0.0, 3.0)), (7.0, 8.0, 9.6)),
+    Lamp((-3.2, -0.4, 5.6), ((3.4, 0.0, 0.0), (0.0, 3.4, 0.0)), (11.0, 10.2, 9.0)),
+    Lamp((7.5, -3.5, 1.2), ((0.0, 4.0, 0.0), (0.0, 0.0, 3.0)), (7.0, 8.0, 9.6)),
 )
 """A warm panel on the ceiling and a cool window."""
 
@@ -46,18 +46,18 @@ def turn_x(degrees: float) -> Float[np.ndarray, "3 3"]:
 
 def still_life() -> tuple[Item, ...]:
     """All solids of the scene, the room first."""
-    room = Item("room", Room(half=ROOM_HALF, center=ROOM_CENTER), RoomPaint(ROOM_HALF), 512, 56)
+    room = Item("room", Room(half=ROOM_HALF, center=ROOM_CENTER), RoomPaint(ROOM_HALF), 28, 3)
     return (room, *_table(), *_porcelain(), *_books(), *_fruit(), *_toys())
 
 
 def _table() -> tuple[Item, ...]:
     top = Box(half=(2.5, 2.1, 0.11), center=(0, 0, -0.11), rounding=0.06)
     cloth = Cloth(Wood(), half=1.62, angle=0.42)
-    items = [Item("table", top, cloth, 560, 150, 0.03)]
+    items = [Item("table", top, cloth, 80, 20, 0.03)]
     for x in (-2.2, 2.2):
         for y in (-1.8, 1.8):
             leg = Box(half=(0.14, 0.14, 1.29), center=(x, y, -1.51), rounding=0.04)
-            items.append(Item("leg", leg, Wood("7a5230", "4a2d18", plank=0.5), 48, 14))
+            items.append(Item("leg", leg, Wood("7a5230", "4a2d18", plank=0.5), 40, 8))
     return tuple(items)
 
 
@@ -85,12 +85,12 @@ def _porcelain() -> tuple[Item, ...]:
     green = Porcelain("1d6b4f", lobes=12, seed=57)
     upright = heading @ turn_z(90) @ turn_x(90)
     return (
-        Item("jar", jar.placed((-0.75, 0.75, 0.0)), Porcelain(), 384, 72, 0.05),
-        Item("teapot", pot.placed(tuple(at), heading), green, 320, 64, 0.05),
+        Item("jar", jar.placed((-0.75, 0.75, 0.0)), Porcelain(), 80, 16, 0.05),
+        Item("teapot", pot.placed(tuple(at), heading), green, 80, 16, 0.05),
         Item("spout", spout.placed(tuple(spout_at), heading @ turn_x(-42)),
-             Plain("f1efe6", 0.05), 64, 32, 0.05),
+             Plain("f1efe6", 0.05), 60, 16, 0.05),
         Item("handle", Torus(ring=0.26, tube=0.055, center=tuple(handle_at), rotation=upright),
-             Plain("1d6b4f", 0.1), 64, 32, 0.05),
+             Plain("1d6b4f", 0.1), 60, 16, 0.05),
     )  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def _books() -> tuple[Item, ...]:
         height += half[2]
         solid = Box(half=half, center=(0.95, 0.85, height), rotation=turn_z(angle), rounding=0.025)
         pattern = Book(cover, ornament, half, seed=71 + number)
-        items.append(Item("book", solid, pattern, 224, 40, 0.015))
+        items.append(Item("book", solid, pattern, 120, 20, 0.015))
         height += half[2]
     return tuple(items)
 
@@ -117,11 +117,11 @@ def _fruit() -> tuple[Item, ...]:
     )
     return (
         Item("orange", Sphere(radius=0.34, center=(0.28, -0.32, 0.34), rotation=turn_x(20)),
-             Orange(), 224, 56, 0.02),
+             Orange(), 100, 20, 0.02),
         Item("orange", Sphere(radius=0.31, center=(0.72, 0.02, 0.31), rotation=turn_x(-50)),
-             Orange("f59b25", 36), 224, 56, 0.02),
-        Item("apple", apple, Apple(), 224, 56, 0.035),
-        Item("stem", stem, Plain("4a331c"), 16, 12),
+             Orange("f59b25", 36), 100, 20, 0.02),
+        Item("apple", apple, Apple(), 100, 20, 0.035),
+        Item("stem", stem, Plain("4a331c"), 60, 16),
     )  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def _toys() -> tuple[Item, ...]:
     cube = Box(half=(0.3, 0.3, 0.3), center=(1.5, -0.55, 0.3), rotation=turn_z(33), rounding=0.04)
     ball = Sphere(radius=0.26, center=(-1.5, -0.15, 0.26), rotation=turn_x(35) @ turn_z(20))
     return (
-        Item("doughnut", doughnut, Doughnut(), 320, 56, 0.03),
-        Item("cube", cube, PuzzleCube(), 128, 28, 0.03),
-        Item("ball", ball, Stripes("c8322f", "f2c230"), 224, 48, 0.045),
+        Item("doughnut", doughnut, Doughnut(), 120, 18, 0.03),
+        Item("cube", cube, PuzzleCube(), 160, 28, 0.03),
+        Item("ball", ball, Stripes("c8322f", "f2c230"), 100, 20, 0.045),
     )

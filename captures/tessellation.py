@@ -25,7 +25,7 @@ class Mesh:
 
 
 def tessellate(items: Sequence[Item], *, cells: int = 64) -> Mesh:
-    """All surfaces, each chart face cut into `cells` x `cells` quads; vertices lie on the solids."""
+    """All surfaces, each chart face cut into `cells` x `cells` quads with corners on the solids."""
     parts, offset = [], 0
     for item in items:
         part = _tessellate_item(item, cells)
@@ -37,13 +37,14 @@ def tessellate(items: Sequence[Item], *, cells: int = 64) -> Mesh:
 
 def _tessellate_item(item: Item, cells: int) -> Mesh:
     solid = item.solid
-    charts, rows, columns = np.indices((solid.num_faces, cells + 1, cells + 1)).reshape(3, -1)
+    num_charts = len(solid.face_sizes)
+    charts, rows, columns = np.indices((num_charts, cells + 1, cells + 1)).reshape(3, -1)
     u, v = (columns / cells).astype(np.float32), (rows / cells).astype(np.float32)
     points = solid.chart(charts, u, v)
     albedo = item.pattern(charts, u, v, solid.to_local(points))
     colors = np.rint(255 * np.clip(albedo, 0, 1) ** (1 / 2.2)).astype(np.uint8).T
 
-    corner = np.arange(solid.num_faces * (cells + 1) ** 2).reshape(-1, cells + 1, cells + 1)
+    corner = np.arange(num_charts * (cells + 1) ** 2).reshape(-1, cells + 1, cells + 1)
     a, b = corner[:, :-1, :-1].ravel(), corner[:, :-1, 1:].ravel()
     c, d = corner[:, 1:, 1:].ravel(), corner[:, 1:, :-1].ravel()
     faces = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
