@@ -1,18 +1,20 @@
 """One training run, whatever is trained: folder, budget, loop, checkpoints and exact resume."""
 
 from .budget import Budget
+from .cadence import Cadence
 from .checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
 from .config import config_from_json, config_to_json
 from .directory import RunDirectory
 from .environment import cpu_name, describe_environment
 from .errors import CheckpointError, CorruptCheckpointError, NonFiniteLossError, RunError
 from .logs import logging_to
-from .loop import Cadence, Summary, train
+from .loop import train
 from .memory import peak_cuda_memory_bytes, peak_memory_bytes
 from .metrics import MetricsLog, read_metrics
 from .plugins import FORMATS, METHODS, SCENES, list_plugins, load_plugin
 from .progress import BarProgress, LineProgress, Progress, Report, make_progress
 from .seeding import random_state, restore_random_state, seed_everything, set_num_threads
+from .summary import Summary
 from .trainee import Scalars, Trainee
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -45,6 +45,7 @@ class Report:
         return "  ".join(parts)
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Where a run shows how far it is. Made by scripts, which own the console."""
 

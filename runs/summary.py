@@ -1,0 +1,28 @@
+"""How a training session ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a call of `train` ended."""
+
+    steps: int
+    """Steps done, earlier sessions included."""
+    seconds: float
+    """Seconds on the budget's clock, earlier sessions and the final save included."""
+    num_primitives: int
+    """Gaussians or other parts at the end."""
+    peak_memory_bytes: int
+    """Peak resident memory of the process."""
+    peak_cuda_memory_bytes: int
+    """Peak memory of CUDA tensors, 0 without CUDA."""
+    checkpoint: Path
+    """The final checkpoint."""
+    scene: Path
+    """The deliverable."""
+    interrupted_by: str | None
+    """"SIGINT" or "SIGTERM" if that ended the run before its budget was spent, else None."""
