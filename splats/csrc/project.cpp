@@ -8,6 +8,7 @@ namespace fieldwright::ISA {
 namespace {
 
 constexpr long kGrain = 2048;
+constexpr float kMinCompensation = 1e-6f;
 constexpr float kMaxExtent = 3.33f;  // alpha of opacity 1 falls to 1/255 at 3.329 sigma
 
 // Everything between the parameters and the 2-D covariance that both passes need.
@@ -70,39 +71,52 @@ inline void evaluate(const Camera& c, const Limits& lim, const float* means, con
   f.yy = f.V[1][0] * f.V[1][0] + f.V[1][1] * f.V[1][1] + f.V[1][2] * f.V[1][2];
 }
 
+// sqrt(det cov / det (cov + eps I)), not below its floor.
+inline vf compensation_of(const Footprint& f, vf inv_det) {
+  const vf ratio = (f.xx * f.yy - f.xy * f.xy) * inv_det;
+  return sqrt(max(ratio, splat(kMinCompensation * kMinCompensation)));
+}
+
 void project_block(const ProjectArgs& a, const Limits& lim, long i, int count) {
   const Camera& c = a.camera;
   Footprint f;
   evaluate(c, lim, a.means + 3 * i, a.quats + 4 * i, a.scales + 3 * i, count, f);
   const vf xx = f.xx + a.eps2d, yy = f.yy + a.eps2d;
-  const vf det = max(xx * yy - f.xy * f.xy, splat(1e-10f));
-  const vf inv_det = 1.0f / det;
-  const vf det_sharp = max(f.xx * f.yy - f.xy * f.xy, splat(0.0f));
-  const vf compensation = sqrt(det_sharp * inv_det);
+  const vf det = xx * yy - f.xy * f.xy;
+  const mask regular = gt(det, splat(0.0f));
+  const vf inv_det = 1.0f / select(regular, det, splat(1.0f));
   const vf mx = c.fx * f.tx * f.rz + c.cx, my = c.fy * f.ty * f.rz + c.cy;
+  const vf compensation = compensation_of(f, inv_det);
 
   // Extent of alpha >= 1/255: sqrt(2 ln(255 o)) standard deviations.
-  const vf opacity = load_some(a.opacities + i, count, 0.0f);
+  vf opacity = load_some(a.opacities + i, count, 0.0f);
+  if (a.compensations) opacity *= compensation;
   const vf head = log2(max(255.0f * opacity, splat(1.0f))) * (2.0f * 0.6931471805599453f);
   const vf extent = min(sqrt(head), splat(kMaxExtent));
-  const vf reach_x = extent * sqrt(xx), reach_y = extent * sqrt(yy);
-  alignas(64) float rx[kLanes], ry[kLanes], px[kLanes], py[kLanes], depth[kLanes], o[kLanes];
-  store(rx, reach_x), store(ry, reach_y), store(px, mx), store(py, my), store(depth, f.tz);
-  store(o, opacity);
+  const vf reach_x = ceil(extent * sqrt(xx)), reach_y = ceil(extent * sqrt(yy));
+  mask seen = both(regular, ge(opacity, splat(kMinAlpha)));
+  seen = both(seen, both(ge(f.tz, splat(a.near_plane)), le(f.tz, splat(a.far_plane))));
+  seen = both(seen, both(gt(reach_x, splat(0.0f)), gt(reach_y, splat(0.0f))));
+  seen = both(seen, gt(max(reach_x, reach_y), splat(a.radius_clip)));
+  seen = both(seen, both(gt(mx + reach_x, splat(0.0f)),
+                         gt(splat(static_cast<float>(c.width)), mx - reach_x)));
+  seen = both(seen, both(gt(my + reach_y, splat(0.0f)),
+                         gt(splat(static_cast<float>(c.height)), my - reach_y)));
+
+  constexpr float kLargest = 1e9f;  // fits an int32; a Gaussian that touches the lens may exceed it
+  alignas(64) float rx[kLanes], ry[kLanes];
+  store(rx, zero_unless(seen, min(reach_x, splat(kLargest))));
+  store(ry, zero_unless(seen, min(reach_y, splat(kLargest))));
   for (int lane = 0; lane < count; ++lane) {
-    const float w = __builtin_ceilf(rx[lane]), h = __builtin_ceilf(ry[lane]);
-    const bool seen = depth[lane] > a.near_plane && depth[lane] < a.far_plane &&
-                      o[lane] >= kMinAlpha && !(w <= a.radius_clip && h <= a.radius_clip) &&
-                      px[lane] + w > 0 && px[lane] - w < c.width && py[lane] + h > 0 &&
-                      py[lane] - h < c.height;
-    constexpr float kLargest = 1e9f;  // an int32 holds it; a Gaussian touching the lens may exceed it
-    a.radii[2 * (i + lane)] = seen ? static_cast<int32_t>(w < kLargest ? w : kLargest) : 0;
-    a.radii[2 * (i + lane) + 1] = seen ? static_cast<int32_t>(h < kLargest ? h : kLargest) : 0;
+    a.radii[2 * (i + lane)] = static_cast<int32_t>(rx[lane]);
+    a.radii[2 * (i + lane) + 1] = static_cast<int32_t>(ry[lane]);
   }
-  store_rows<2>(a.means2d + 2 * i, count, {mx, my});
-  store_rows<3>(a.conics + 3 * i, count, {yy * inv_det, -f.xy * inv_det, xx * inv_det});
-  store_some(a.depths + i, count, f.tz);
-  if (a.compensations) store_some(a.compensations + i, count, compensation);
+  store_rows<2>(a.means2d + 2 * i, count, {zero_unless(seen, mx), zero_unless(seen, my)});
+  store_rows<3>(a.conics + 3 * i, count,
+                {zero_unless(seen, yy * inv_det), zero_unless(seen, -f.xy * inv_det),
+                 zero_unless(seen, xx * inv_det)});
+  store_some(a.depths + i, count, zero_unless(seen, f.tz));
+  if (a.compensations) store_some(a.compensations + i, count, zero_unless(seen, compensation));
 }
 
 // Adds the gradient of one block of Gaussians; v_view gets [dL/dR, dL/dt] when wanted.
@@ -125,7 +139,7 @@ void project_backward_block(const ProjectBackwardArgs& a, const Limits& lim, lon
 
   // Conic to covariance: v_cov = -K G K with K the conic and G its gradient.
   const vf xx = f.xx + a.eps2d, yy = f.yy + a.eps2d;
-  const vf inv_det = 1.0f / max(xx * yy - f.xy * f.xy, splat(1e-10f));
+  const vf inv_det = 1.0f / select(visible, xx * yy - f.xy * f.xy, splat(1.0f));
   const vf ka = yy * inv_det, kb = -f.xy * inv_det, kc = xx * inv_det;
   const vf ga = v_conic[0], gb = 0.5f * v_conic[1], gc = v_conic[2];
   const vf h00 = ka * ga + kb * gb, h01 = ka * gb + kb * gc;
@@ -134,12 +148,10 @@ void project_backward_block(const ProjectBackwardArgs& a, const Limits& lim, lon
   vf v_xy = -((h00 * kb + h01 * kc) + (h10 * ka + h11 * kb));
   vf v_yy = -(h10 * kb + h11 * kc);
   if (a.v_compensations) {
-    const vf det_sharp = max(f.xx * f.yy - f.xy * f.xy, splat(0.0f));
-    const vf compensation = sqrt(det_sharp * inv_det);
-    const vf v = zero_unless(visible, load_some(a.v_compensations + i, count, 0.0f));
-    const mask positive = gt(det_sharp, splat(0.0f));
-    const vf v_sharp = zero_unless(
-        positive, 0.5f * v * inv_det / max(compensation, splat(1e-12f)));
+    const vf compensation = compensation_of(f, inv_det);
+    const vf v = zero_unless(visible, load_some(a.v_compensations + i, count, 0.0f)) *
+                 zero_unless(gt(compensation, splat(kMinCompensation)), splat(1.0f));
+    const vf v_sharp = 0.5f * v * inv_det / compensation;
     const vf v_blurred = -0.5f * v * compensation * inv_det;
     v_xx += v_sharp * f.yy + v_blurred * yy;
     v_yy += v_sharp * f.xx + v_blurred * xx;
@@ -190,6 +202,7 @@ void project_backward_block(const ProjectBackwardArgs& a, const Limits& lim, lon
               {W[0] * v_t[0] + W[3] * v_t[1] + W[6] * v_t[2],
                W[1] * v_t[0] + W[4] * v_t[1] + W[7] * v_t[2],
                W[2] * v_t[0] + W[5] * v_t[1] + W[8] * v_t[2]});
+  for (vf& v : v_s) v = zero_unless(visible, v);
   add_rows<3>(a.v_scales + 3 * i, count, v_s);
 
   const vf w = f.w, x = f.x, y = f.y, z = f.z;
@@ -202,6 +215,7 @@ void project_backward_block(const ProjectBackwardArgs& a, const Limits& lim, lon
                    z * (v_R[1][2] + v_R[2][1]) + w * (v_R[0][2] - v_R[2][0]));
   v_q[3] = 2.0f * (x * (v_R[0][2] + v_R[2][0]) + y * (v_R[1][2] + v_R[2][1]) -
                    2.0f * z * (v_R[0][0] + v_R[1][1]) + w * (v_R[1][0] - v_R[0][1]));
+  for (vf& v : v_q) v = zero_unless(visible, v);
   const vf radial = v_q[0] * w + v_q[1] * x + v_q[2] * y + v_q[3] * z;
   add_rows<4>(a.v_quats + 4 * i, count,
               {f.inv_norm * (v_q[0] - radial * w), f.inv_norm * (v_q[1] - radial * x),

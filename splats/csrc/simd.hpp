@@ -34,6 +34,7 @@ inline vf fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 inline vf min(vf a, vf b) { return _mm512_min_ps(a, b); }
 inline vf max(vf a, vf b) { return _mm512_max_ps(a, b); }
 inline vf sqrt(vf a) { return _mm512_sqrt_ps(a); }
+inline vf ceil(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC); }
 inline mask ge(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 inline mask gt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
 inline mask le(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
@@ -55,6 +56,7 @@ inline vf fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
 inline vf min(vf a, vf b) { return _mm256_min_ps(a, b); }
 inline vf max(vf a, vf b) { return _mm256_max_ps(a, b); }
 inline vf sqrt(vf a) { return _mm256_sqrt_ps(a); }
+inline vf ceil(vf a) { return _mm256_ceil_ps(a); }
 inline bool any(mask m) { return _mm256_movemask_ps((__m256)m) != 0; }
 #else
 inline vf fma(vf a, vf b, vf c) { return a * b + c; }
@@ -62,6 +64,10 @@ inline vf min(vf a, vf b) { return a < b ? a : b; }
 inline vf max(vf a, vf b) { return a > b ? a : b; }
 inline vf sqrt(vf a) {
   for (int i = 0; i < kLanes; ++i) a[i] = __builtin_sqrtf(a[i]);
+  return a;
+}
+inline vf ceil(vf a) {
+  for (int i = 0; i < kLanes; ++i) a[i] = __builtin_ceilf(a[i]);
   return a;
 }
 inline bool any(mask m) {
