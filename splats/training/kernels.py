@@ -1,0 +1,25 @@
+"""Access to the native kernels of training; without them every caller runs its torch twin."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+
+@cache
+def native_kernels() -> ModuleType | None:
+    """The module `splats._native`, or None where it was not built."""
+    try:
+        return import_module("splats._native")
+    except ModuleNotFoundError:
+        return None
+
+
+def native_kernels_for(*tensors: Tensor) -> ModuleType | None:
+    """The native kernels if they were built and can take all `tensors`: float32 on the CPU."""
+    fits = all(item.device.type == "cpu" and item.dtype == torch.float32 for item in tensors)
+    return native_kernels() if fits else None
