@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import torch
@@ -75,7 +76,7 @@ class Gaussians:
         return Gaussians(
             means=similarity.apply(self.means.double()).to(self.means),
             quats=quats,
-            log_scales=self.log_scales + torch.log(torch.tensor(similarity.scale)).to(self.log_scales),
+            log_scales=self.log_scales + math.log(similarity.scale),
             logit_opacities=self.logit_opacities,
             sh0=self.sh0,
             shN=rotate_sh(self.shN, similarity.rotation),

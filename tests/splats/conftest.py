@@ -83,26 +83,29 @@ def build_scene(
     means = randn(count, 3) * torch.tensor([0.9, 0.7, 0.8], dtype=torch.float64)
     means[:, 2] += 3
     means[::17, 2] -= 4  # behind the cameras
-    turn = torch.linalg.matrix_exp(0.1 * (w := randn(cameras, 3, 3)) - 0.1 * w.mT)
+    twist = 0.1 * randn(cameras, 3, 3)
     viewmats = torch.eye(4, dtype=torch.float64).repeat(cameras, 1, 1)
-    viewmats[:, :3, :3] = turn
+    viewmats[:, :3, :3] = torch.linalg.matrix_exp(twist - twist.mT)
     viewmats[:, :3, 3] = 0.1 * randn(cameras, 3)
     Ks = torch.tensor(
         [[width * 0.9, 0, width * 0.48], [0, width * 0.95, height * 0.53], [0, 0, 1]],
         dtype=torch.float64,
     ).repeat(cameras, 1, 1)
-    coefficients = None if sh_degree is None else (sh_degree + 1) ** 2
+    if sh_degree is None:
+        colors = rand(count, channels)
+    else:
+        colors, channels = 0.5 * randn(count, (sh_degree + 1) ** 2, 3), 3
     scene = Scene(
         means=means,
         quats=randn(count, 4),
         scales=scale * (0.2 + rand(count, 3)),
         opacities=0.05 + 0.94 * rand(count),
-        colors=rand(count, channels) if coefficients is None else 0.5 * randn(count, coefficients, 3),
+        colors=colors,
         viewmats=viewmats,
         Ks=Ks,
         width=width,
         height=height,
-        backgrounds=rand(cameras, channels if coefficients is None else 3) if background else None,
+        backgrounds=rand(cameras, channels) if background else None,
         sh_degree=sh_degree,
     )
     return scene.map(lambda tensor: tensor.to(dtype))

@@ -12,33 +12,33 @@ import torch
 
 from captures import Similarity
 from splats import Gaussians, rasterization
+from splats.rasterizer.selection import BackendName
 
+NATIVE = find_spec("splats._native") is not None and find_spec("splats.rasterizer.cpu") is not None
 BACKENDS = [
     pytest.param("reference", id="reference"),
     pytest.param(
         "cpu",
         id="cpu",
-        marks=pytest.mark.skipif(
-            find_spec("splats._native") is None, reason="the native kernels are not built"
-        ),
+        marks=pytest.mark.skipif(not NATIVE, reason="the native kernels are not built"),
     ),
 ]
 
 
 @pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> str:
+def backend(request: pytest.FixtureRequest) -> BackendName:
     """Name of a backend that runs CPU tensors."""
     return request.param
 
 
 @pytest.fixture
-def dtype(backend: str) -> torch.dtype:
+def dtype(backend: BackendName) -> torch.dtype:
     """The most precise dtype of the backend."""
     return torch.float64 if backend == "reference" else torch.float32
 
 
 @pytest.fixture
-def atol(backend: str) -> float:
+def atol(backend: BackendName) -> float:
     """Rounding of values near 1 that pass through a rotation and a blend."""
     return 1e-10 if backend == "reference" else 2e-4
 
@@ -58,7 +58,7 @@ def pair_of_gaussians(dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
-def test_two_gaussians_blend_by_hand(backend: str, dtype: torch.dtype) -> None:
+def test_two_gaussians_blend_by_hand(backend: BackendName, dtype: torch.dtype) -> None:
     """At the centre pixel each alpha is the opacity, so the whole pixel is known."""
     arguments = pair_of_gaussians(dtype)
     background = torch.tensor([[0.0, 1.0, 0.0]], dtype=dtype)
@@ -80,7 +80,7 @@ def test_two_gaussians_blend_by_hand(backend: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("layout", ["contiguous", "strided", "reversed"])
 def test_nearer_gaussian_occludes_whatever_its_place_in_memory(
-    backend: str, dtype: torch.dtype, layout: str
+    backend: BackendName, dtype: torch.dtype, layout: str
 ) -> None:
     arguments = pair_of_gaussians(dtype)
     expected = rasterization(**arguments, backend=backend)[0]
@@ -97,7 +97,7 @@ def test_nearer_gaussian_occludes_whatever_its_place_in_memory(
     assert torch.equal(rasterization(**arguments, backend=backend)[0], expected)
 
 
-def test_equal_depths_blend_in_index_order(backend: str, dtype: torch.dtype) -> None:
+def test_equal_depths_blend_in_index_order(backend: BackendName, dtype: torch.dtype) -> None:
     arguments = pair_of_gaussians(dtype)
     arguments["means"][:, 2] = 2
     image = rasterization(**arguments, backend=backend)[0]
@@ -105,7 +105,7 @@ def test_equal_depths_blend_in_index_order(backend: str, dtype: torch.dtype) -> 
 
 
 def test_pixel_stops_before_the_gaussian_that_would_make_it_opaque(
-    backend: str, dtype: torch.dtype
+    backend: BackendName, dtype: torch.dtype
 ) -> None:
     """Transmittance 0.02, then 0.0004; the third would leave 4e-6 <= 1e-4 and is not blended."""
     arguments = pair_of_gaussians(dtype)
@@ -117,7 +117,7 @@ def test_pixel_stops_before_the_gaussian_that_would_make_it_opaque(
     torch.testing.assert_close(alpha[0, 7, 7, 0].item(), 1 - 4e-4, atol=1e-6, rtol=0)
 
 
-def test_alpha_is_clamped(backend: str, dtype: torch.dtype) -> None:
+def test_alpha_is_clamped(backend: BackendName, dtype: torch.dtype) -> None:
     arguments = pair_of_gaussians(dtype)
     arguments["opacities"] = torch.tensor([1.0, 0.0], dtype=dtype)
     alpha = rasterization(**arguments, backend=backend)[1]
@@ -257,7 +257,7 @@ def test_render_modes_are_parts_of_one_image(make_scene, backend, dtype) -> None
         for mode in ("RGB", "D", "ED", "RGB+D", "RGB+ED")
     }
     alpha = scene.render(backend=backend)[1]
-    close = {"atol": 1e-5, "rtol": 1e-5}
+    close: dict[str, Any] = {"atol": 1e-5, "rtol": 1e-5}
     torch.testing.assert_close(images["RGB+D"][..., :3], images["RGB"], **close)
     torch.testing.assert_close(images["RGB+D"][..., 3:], images["D"], **close)
     torch.testing.assert_close(images["ED"], images["D"] / alpha.clamp_min(1e-10), **close)
@@ -281,9 +281,7 @@ def test_masked_tiles_show_only_the_background(make_scene, backend, dtype, rende
     scene = make_scene(dtype=dtype, cameras=2)
     masks = torch.rand(2, 2, 3, generator=torch.Generator().manual_seed(0)) > 0.5
     image, alpha, _ = scene.render(backend=backend, render_mode=render_mode)
-    masked, masked_alpha, meta = scene.render(
-        backend=backend, render_mode=render_mode, masks=masks
-    )
+    masked, masked_alpha, meta = scene.render(backend=backend, render_mode=render_mode, masks=masks)
     assert (meta["tile_width"], meta["tile_height"], meta["tile_size"]) == (3, 2, 16)
     shown = masks.repeat_interleave(16, 1).repeat_interleave(16, 2)[:, :29, :40, None]
     depth = torch.zeros(2, image.shape[-1] - 3, dtype=dtype)
