@@ -20,7 +20,7 @@ def shared_data() -> Path:
     """The folder of real captures beside the repository; tests skip where it is missing."""
     folder = REPOSITORY.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(f"real data not found in {folder.parent.name}/{folder.name} beside the checkout")
+        pytest.skip("real data not found: shared/data is not beside the checkout")
     return folder
 
 

@@ -1,0 +1,59 @@
+"""What the distribution declares, ships and may collide with."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+
+
+def normalized(name: str) -> str:
+    """A distribution's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared() -> set[str]:
+    """Distributions named in any requirement of the project, its own extras aside."""
+    project = PROJECT["project"]
+    requirements = [*project["dependencies"]]
+    for extra in project["optional-dependencies"].values():
+        requirements += extra
+    names = {normalized(re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]) for line in requirements}
+    return names - {"fieldwright"}
+
+
+def test_no_installed_distribution_claims_our_import_names() -> None:
+    """Our folders are top-level names; another distribution's equal name would shadow one."""
+    ours = set(PROJECT["tool"]["scikit-build"]["wheel"]["packages"])
+    for name, owners in packages_distributions().items():
+        others = {normalized(owner) for owner in owners} - {"fieldwright"}
+        assert name not in ours or not others, f"{name} is also installed by {sorted(others)}"
+
+
+def test_every_tested_dependency_is_pinned() -> None:
+    """`constraints.txt` says what was tested; an unpinned one would drift unseen."""
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    pinned = {normalized(line.split("==")[0]) for line in lines if "==" in line}
+    untested = {"gsplat", "lpips"}  # need CUDA and network weights
+    assert declared() - untested <= pinned
+    assert "torch==2.13.0" in lines
+
+
+def test_the_wheel_holds_only_packages() -> None:
+    """Generic names such as `tests` or `benchmarks` must never reach site-packages."""
+    packages = PROJECT["tool"]["scikit-build"]["wheel"]["packages"]
+    assert not {"tests", "benchmarks", "docs"} & set(packages)
+    assert all((REPOSITORY / package).is_dir() for package in packages)
+
+
+def test_the_license_is_the_apache_text() -> None:
+    """The file matches the declared expression."""
+    assert PROJECT["project"]["license"] == "Apache-2.0"
+    assert (
+        "Apache License\n                           Version 2.0"
+        in (REPOSITORY / "LICENSE").read_text()
+    )
