@@ -1,0 +1,1 @@
+"""Measurements of this project on this machine; not part of the wheel."""
