@@ -1,0 +1,125 @@
+"""Score a scene on held-out photos: PSNR, SSIM, LPIPS, size, speed, and a report with pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+
+from captures import Capture, load_capture
+from captures.evaluation import Evaluation, evaluate
+from captures.report import ReportFolder
+from runs import RunDirectory, peak_memory_bytes
+from splats.scene import load_scene
+
+from .common import Common, console, resolve_device
+
+BACKGROUNDS = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval(Common):
+    """Flags of `fieldwright eval`."""
+
+    scene: Annotated[Path, tyro.conf.Positional]
+    """A run folder or a scene file."""
+    data: Path | None = None
+    """Folder of the capture; None takes that of the run."""
+    out: Path | None = None
+    """Folder of the report; None takes RUN/eval, or no report for a scene file."""
+    downscale: float | None = None
+    """Reduce the photos by this factor; None takes that of the run."""
+    test_every: int | None = None
+    """Hold out every n-th photo; None takes that of the run, else 8."""
+    background: Literal["auto", "black", "white"] = "auto"
+    """Behind the scene and transparent photos; auto takes that of the run, else black."""
+    overwrite: bool = False
+    """Replace an earlier report in `--out`; RUN/eval is always replaced."""
+
+
+def run(config: Eval) -> dict[str, Any]:
+    """Evaluate and write the report; returns the `--json` summary."""
+    settings = run_settings(config.scene)
+    data = config.data or settings.get("data")
+    if data is None:
+        raise ValueError(f"{config.scene} does not say which capture it is of; pass --data DIR.")
+    device = resolve_device(config)
+    scene = load_scene(config.scene, device=device)
+    capture = load_capture(
+        Path(data),
+        downscale=config.downscale or settings.get("downscale"),
+        test_every=config.test_every or settings.get("test_every") or 8,
+    )
+    folder = config.out
+    if folder is None and config.scene.is_dir():
+        folder = config.scene / "eval"
+    elif folder is not None and folder.exists() and any(folder.iterdir()) and not config.overwrite:
+        raise FileExistsError(f"{folder} is not empty; choose another one or pass --overwrite.")
+    name = config.background
+    if name == "auto":
+        method = settings.get("method")
+        chosen = method.get("background") if isinstance(method, dict) else None
+        name = chosen if chosen in BACKGROUNDS else "black"
+    report = None if folder is None else ReportFolder(folder)
+    background = torch.tensor(BACKGROUNDS[name])
+    result = evaluate(
+        scene,
+        capture,
+        background=background,
+        on_image=None if report is None else report.picture_writer(capture, background),
+    )
+    _print(result)
+    summary = {
+        "psnr": result.psnr,
+        "ssim": result.ssim,
+        "lpips": result.lpips,
+        "num_test_images": len(result.images),
+        "num_bytes": result.num_bytes,
+        "num_primitives": result.num_primitives,
+        "bits_per_primitive": result.bits_per_primitive,
+        "frames_per_second": result.frames_per_second,
+        "steps": None,
+        "seconds": None,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "device": str(device),
+        "run": str(config.scene),
+        "report": None,
+    }
+    if report is not None:
+        page = report.write(result, facts=facts(config.scene, capture, name, str(device)))
+        summary["report"] = str(page)
+        console.print(f"Report: {page}")
+    return summary
+
+
+def run_settings(path: Path) -> dict[str, Any]:
+    """The saved configuration of a run folder; empty for a scene file."""
+    return RunDirectory.open(path).config if path.is_dir() else {}
+
+
+def facts(path: Path, capture: Capture, background: str, device: str) -> dict[str, str]:
+    """What a report says about where its numbers come from."""
+    from runs import cpu_name
+
+    return {
+        "Scene": str(path),
+        "Capture": str(capture.source),
+        "Split": capture.split,
+        "Resolution": f"{capture.cameras.width} x {capture.cameras.height}, {capture.resolution}",
+        "Background": background,
+        "Protocol": "render and photo rounded to 8 bits; mean of per-image values; file reloaded",
+        "Device": device,
+        "CPU": cpu_name(),
+    }
+
+
+def _print(result: Evaluation) -> None:
+    lpips = "not available" if result.lpips is None else f"{result.lpips:.4f}"
+    console.print(
+        f"{len(result.images)} held-out images: PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.4f}, "
+        f"LPIPS {lpips}; {result.num_bytes / 1e6:.2f} MB, {result.num_primitives:,} primitives, "
+        f"{result.frames_per_second:.1f} frames/s"
+    )
