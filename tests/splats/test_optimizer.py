@@ -1,0 +1,116 @@
+"""SelectiveAdam against torch.optim.Adam, row selection, and determinism."""
+
+import copy
+
+import pytest
+import torch
+
+from splats.training import optimizer as optimizer_module
+from splats.training.kernels import native_kernels
+from splats.training.optimizer import SelectiveAdam
+
+SHAPES = ((3,), (4,), (), (1, 3), (15, 3))
+NUM = 1201
+
+
+def make_params(seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(NUM, *shape, generator=generator).requires_grad_() for shape in SHAPES]
+
+
+def groups(params: list[torch.Tensor]) -> list[dict]:
+    return [{"params": [param], "lr": 10.0 ** -(i + 1)} for i, param in enumerate(params)]
+
+
+def set_gradients(params: list[torch.Tensor], step: int) -> None:
+    for param, gradient in zip(params, make_params(100 + step), strict=True):
+        param.grad = 0.01 * gradient.detach()
+
+
+@pytest.fixture(params=["native", "torch"])
+def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "native" and native_kernels() is None:
+        pytest.skip("native kernels are not built")
+    if request.param == "torch":
+        monkeypatch.setattr(optimizer_module, "native_kernels_for", lambda *_: None)
+    return request.param
+
+
+def test_dense_steps_equal_adam(implementation: str) -> None:
+    ours, theirs = make_params(), make_params()
+    selective = SelectiveAdam(groups(ours))
+    adam = torch.optim.Adam(groups(theirs), eps=1e-15)
+    for step in range(6):
+        set_gradients(ours, step)
+        set_gradients(theirs, step)
+        selective.step()
+        adam.step()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=2e-6)
+        for key in ("exp_avg", "exp_avg_sq", "step"):
+            torch.testing.assert_close(selective.state[a][key], adam.state[b][key])
+
+
+def test_unseen_rows_keep_values_and_moments(implementation: str) -> None:
+    params, dense = make_params(), make_params()
+    selective, reference = SelectiveAdam(groups(params)), SelectiveAdam(groups(dense))
+    set_gradients(params, 0)
+    set_gradients(dense, 0)
+    selective.step()
+    reference.step()
+    before = [param.detach().clone() for param in params]
+    moments = [selective.state[param]["exp_avg"].clone() for param in params]
+    visible = torch.arange(NUM) % 3 == 0
+    set_gradients(params, 1)
+    set_gradients(dense, 1)
+    selective.step(visible)
+    reference.step()
+    for i, param in enumerate(params):
+        assert torch.equal(param[~visible], before[i][~visible])
+        assert torch.equal(selective.state[param]["exp_avg"][~visible], moments[i][~visible])
+        torch.testing.assert_close(param[visible], dense[i][visible], rtol=1e-6, atol=1e-7)
+
+
+def test_state_dict_continues_bit_for_bit(implementation: str) -> None:
+    params = make_params()
+    selective = SelectiveAdam(groups(params))
+    for step in range(2):
+        set_gradients(params, step)
+        selective.step()
+    copies = [param.detach().clone().requires_grad_() for param in params]
+    resumed = SelectiveAdam(groups(copies))
+    resumed.load_state_dict(copy.deepcopy(selective.state_dict()))
+    set_gradients(params, 2)
+    set_gradients(copies, 2)
+    selective.step()
+    resumed.step()
+    assert all(torch.equal(a, b) for a, b in zip(params, copies, strict=True))
+
+
+def test_same_bits_for_any_number_of_threads() -> None:
+    native = native_kernels()
+    if native is None:
+        pytest.skip("native kernels are not built")
+    results = []
+    for count in (1, 2, 3):
+        native.set_num_threads(count)
+        params = make_params()
+        set_gradients(params, 0)
+        SelectiveAdam(groups(params)).step(torch.arange(NUM) % 5 != 0)
+        results.append(params)
+    native.set_num_threads(0)
+    for params in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(params, results[0], strict=True))
+
+
+def test_parameters_without_gradient_and_empty_sets_are_left_alone() -> None:
+    params = [torch.zeros(0, 3, requires_grad=True), torch.zeros(0, 15, 3, requires_grad=True)]
+    params[0].grad = torch.zeros(0, 3)
+    selective = SelectiveAdam(params)
+    selective.step()
+    assert params[1] not in selective.state
+
+
+def test_bad_settings_are_named() -> None:
+    with pytest.raises(ValueError, match="`betas` must be in"):
+        SelectiveAdam(make_params(), betas=(0.9, 1.0))
