@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from captures import Cameras, Capture, ensure_shape
+from captures.paths import find_focus, look_at
 from captures.rotations import quats_to_rotmats, rotmats_to_quats
 
 DEFAULT_FOV = math.radians(50)
@@ -89,20 +90,6 @@ def up_direction(cameras: Cameras) -> Float[Tensor, "3"]:
     return mean / mean.norm()
 
 
-def focus_point(cameras: Cameras) -> Float[Tensor, "3"]:
-    """World point nearest to all optical axes in the least-squares sense.
-
-    For each axis with center o and unit direction d the squared distance of a point p is
-    |(I - d d^T)(p - o)|^2; the small ridge keeps parallel axes solvable.
-    """
-    directions = cameras.camtoworlds[:, :3, 2]
-    identity = torch.eye(3, dtype=directions.dtype)
-    projectors = identity - directions[:, :, None] * directions[:, None, :]
-    ridge = 1e-6 * len(cameras) * identity
-    targets = (projectors @ cameras.positions[:, :, None]).sum(0)[:, 0]
-    return torch.linalg.solve(projectors.sum(0) + ridge, targets + ridge @ cameras.positions.mean(0))
-
-
 def pose_of_camera(cameras: Cameras, index: int, focus: Float[Tensor, "3"]) -> ViewPose:
     """The pose of one camera of a capture.
 
@@ -138,13 +125,8 @@ def look_at_pose(
     position: Float[Tensor, "3"], target: Float[Tensor, "3"], up: Float[Tensor, "3"], fov_y: float
 ) -> ViewPose:
     """A level camera at `position` looking at `target`."""
-    forward = (target - position) / (target - position).norm()
-    right = torch.linalg.cross(forward, up.double())
-    right = right / right.norm()
-    camtoworld = torch.eye(4, dtype=torch.float64)
-    camtoworld[:3, :3] = torch.stack([right, torch.linalg.cross(forward, right), forward], dim=1)
-    camtoworld[:3, 3] = position
-    return ViewPose(camtoworld, fov_y, target)
+    viewmat = look_at(position[None], target, up)[0]
+    return ViewPose(torch.linalg.inv(viewmat), fov_y, target)
 
 
 def initial_pose(
@@ -154,7 +136,7 @@ def initial_pose(
     if capture is None or len(capture) == 0:
         return pose_on_bounds(bounds, up)
     first = capture.train[0] if capture.train else 0
-    return pose_of_camera(capture.cameras, first, focus_point(capture.cameras))
+    return pose_of_camera(capture.cameras, first, find_focus(capture.cameras).center)
 
 
 def nearest_camera(cameras: Cameras, pose: ViewPose, *, turn_weight: float) -> int:

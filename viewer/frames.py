@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from captures import Cameras, Channel, Renderable, RenderOutput
+from captures.colormaps import depth_limits, turbo
 
 from .camera import crop_rows
 
@@ -19,12 +20,6 @@ ViewChannel = Literal["Color", "Depth", "Alpha"]
 
 FAR = 167.0
 """Largest depth, world units, that the browser's 24-bit depth pictures hold."""
-
-_TURBO = (
-    (48, 18, 59), (64, 64, 161), (70, 107, 227), (66, 147, 255), (41, 187, 236), (24, 220, 195),
-    (49, 242, 153), (107, 253, 100), (163, 253, 60), (204, 237, 52), (237, 208, 58), (253, 174, 53),
-    (251, 128, 34), (236, 82, 15), (210, 49, 5), (172, 23, 1), (122, 4, 3),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,18 +30,6 @@ class Frame:
     """[H, W, 3] uint8 sRGB."""
     depth: np.ndarray | None
     """[H', W'] float32 z-depth, `FAR` where nothing is hit; None to draw everything over it."""
-
-
-def turbo(values: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3"]:
-    """The Turbo color map, blue at 0 over green to red at 1; values outside are clamped.
-
-    Piecewise linear between 17 samples of Mikhailov, "Turbo, an improved rainbow colormap for
-    visualization", 2019.
-    """
-    table = torch.tensor(_TURBO, dtype=torch.float32) / 255
-    place = values.float().clamp(0, 1) * (len(table) - 1)
-    lower = place.long().clamp(max=len(table) - 2)
-    return torch.lerp(table[lower], table[lower + 1], (place - lower)[..., None])
 
 
 def render_in_strips(
@@ -95,20 +78,9 @@ def colorize(
         return output.rgb[0].clamp(0, 1)
     assert output.depth is not None and output.alpha is not None
     depth, alpha = output.depth[0, ..., 0], output.alpha[0].clamp(0, 1)
-    low, high = depth_range(output)
+    low, high = depth_limits(depth, alpha[..., 0])
     colors = turbo(1 - (depth - low) / max(high - low, 1e-6))
     return torch.lerp(background.expand_as(colors), colors, alpha)
-
-
-def depth_range(output: RenderOutput) -> tuple[float, float]:
-    """The 1st and 99th percentile of the depths of the first camera where something is hit."""
-    assert output.depth is not None and output.alpha is not None
-    depths = output.depth[0][output.alpha[0] > 0.5]
-    if depths.numel() == 0:
-        return 0.0, 1.0
-    depths = depths[:: max(1, depths.numel() // 100_000)]  # quantile() has a size limit
-    low, high = torch.quantile(depths, torch.tensor([0.01, 0.99])).tolist()
-    return low, high
 
 
 def compositing_depth(output: RenderOutput) -> np.ndarray | None:
