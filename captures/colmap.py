@@ -24,7 +24,7 @@ from .photos import Photo, PhotoSet, existing, image_folder, reduced_lens, with_
 from .rotations import quats_to_rotmats, rotmats_to_quats
 
 
-def load_colmap(folder: Path, *, downscale: float | None = None) -> PhotoSet:
+def load_colmap(folder: Path, *, downscale: int | float | None = None) -> PhotoSet:
     """The photos and points of the COLMAP scene in `folder`.
 
     The model is looked for in `sparse/0`, `sparse` and `folder`; the photos in `images`, or in

@@ -13,7 +13,7 @@ from .lenses import Lens
 from .photos import IMAGE_SUFFIXES, Photo, PhotoSet, image_folder, reduced_lens, with_sibling_masks
 
 
-def load_llff(folder: Path, *, downscale: float | None = None) -> PhotoSet:
+def load_llff(folder: Path, *, downscale: int | float | None = None) -> PhotoSet:
     """The photos of an LLFF scene; row i of `poses_bounds.npy` belongs to image i by sorted name.
 
     A row is a 3 x 5 matrix (rotation with the camera's down, right and backward axes as columns,

@@ -32,7 +32,7 @@ _LONGER_SIDE = 1600  # the rule of the splat literature for photos of unspecifie
 def load_capture(
     path: str | os.PathLike[str],
     *,
-    downscale: float | None = None,
+    downscale: int | float | None = None,
     test_every: int = 8,
     split: SplitRule | Path | None = None,
     undistort: bool = True,
@@ -97,7 +97,7 @@ def load_capture(
     )
 
 
-def _read_folder(path: Path, downscale: float | None) -> PhotoSet:
+def _read_folder(path: Path, downscale: int | float | None) -> PhotoSet:
     if path.is_file() and path.suffix == ".json":
         return load_transforms(path)
     if not path.is_dir():
@@ -117,7 +117,9 @@ def _read_folder(path: Path, downscale: float | None) -> PhotoSet:
     )
 
 
-def _remaining_factor(photos: Sequence[Photo], reduced_by: int, downscale: float | None) -> float:
+def _remaining_factor(
+    photos: Sequence[Photo], reduced_by: int, downscale: int | float | None
+) -> float:
     """By how much the image files are still to be reduced."""
     if downscale is None:
         longest = max(max(photo.lens.width, photo.lens.height) for photo in photos)

@@ -123,7 +123,7 @@ def _mask_of(name: str, masks: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def image_folder(folder: Path, downscale: float | None) -> tuple[Path, int]:
+def image_folder(folder: Path, downscale: int | float | None) -> tuple[Path, int]:
     """The folder of the photos and the factor by which they were already reduced.
 
     `images_2`, `images_4` or `images_8` where `downscale` is exactly that or `images` is missing,
