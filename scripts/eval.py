@@ -16,6 +16,7 @@ from runs import RunDirectory, peak_memory_bytes
 from splats.scene import load_scene
 
 from .common import Common, console, resolve_device
+from .curve import draw_curve
 
 BACKGROUNDS = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
 
@@ -89,6 +90,7 @@ def run(config: Eval) -> dict[str, Any]:
         "report": None,
     }
     if report is not None:
+        draw_curve(config.scene / "metrics.jsonl", report.folder / "curve.svg")
         page = report.write(result, facts=facts(config.scene, capture, name, str(device)))
         summary["report"] = str(page)
         console.print(f"Report: {page}")

@@ -1,0 +1,100 @@
+"""Say what is inside a splat file, a run folder or a capture folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.table import Table
+
+from captures import load_capture
+from runs import RunDirectory
+from splats.formats import summarize
+
+from .common import Common, console
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info(Common):
+    """Flags of `fieldwright info`."""
+
+    path: Annotated[Path, tyro.conf.Positional]
+    """A splat file, a run folder or a capture folder."""
+
+
+def run(config: Info) -> dict[str, Any]:
+    """Print a table of the content; returns the `--json` summary."""
+    path = config.path
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; expected a file, a run or a capture.")
+    if path.is_file():
+        summary = _file(path)
+    elif (path / "config.json").is_file():
+        summary = _run(path)
+    else:
+        summary = _capture(path)
+    table = Table(show_header=False, box=None, title=str(path), title_justify="left")
+    for name, value in summary.items():
+        if name != "sections":
+            table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
+    console.print(table)
+    if summary["sections"]:
+        sizes = Table("section", "bytes", "share", box=None)
+        total = max(1, sum(summary["sections"].values()))
+        for name, size in summary["sections"].items():
+            sizes.add_row(name, f"{size:,}", f"{size / total:.1%}")
+        console.print(sizes)
+    return summary
+
+
+def _file(path: Path) -> dict[str, Any]:
+    content = summarize(path)
+    return {
+        "kind": "splats",
+        "num_primitives": content.num_primitives,
+        "num_bytes": path.stat().st_size,
+        "sections": dict(content.sections),
+        "frame": content.frame,
+        "sh_degree": content.sh_degree,
+        "antialiased": content.antialiased,
+    }
+
+
+def _run(path: Path) -> dict[str, Any]:
+    directory = RunDirectory.open(path)
+    scene = directory.scene_file
+    content = None if scene is None else summarize(scene)
+    files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+    sections: dict[str, int] = {}
+    for file in files:
+        name = file.relative_to(path).parts[0]
+        sections[name] = sections.get(name, 0) + file.stat().st_size
+    return {
+        "kind": "run",
+        "num_primitives": 0 if content is None else content.num_primitives,
+        "num_bytes": sum(sections.values()),
+        "sections": sections,
+        "frame": "none yet" if content is None else content.frame,
+        "method": directory.method,
+        "scene": None if scene is None else str(scene),
+    }
+
+
+def _capture(path: Path) -> dict[str, Any]:
+    capture = load_capture(path)
+    points = 0 if capture.points is None else len(capture.points.positions)
+    return {
+        "kind": "capture",
+        "num_primitives": points,
+        "num_bytes": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        "sections": {},
+        "frame": "source",
+        "num_images": len(capture),
+        "size": f"{capture.cameras.width} x {capture.cameras.height}",
+        "num_train": len(capture.train),
+        "num_test": len(capture.test),
+        "split": capture.split,
+        "resolution": capture.resolution,
+    }
