@@ -58,13 +58,13 @@ void bind_rasterizer(nb::module_& m) {
       .def_ro("height", &Bins::height, "Image height, pixels.")
       .def_prop_ro("num_visible", [](const Bins& b) { return b.splats.size(); },
                    "Gaussians that touch the image.")
-      .def_prop_ro("num_pairs", [](const Bins& b) { return b.ranks.size(); },
+      .def_prop_ro("num_pairs", [](const Bins& b) { return b.num_entries; },
                    "(tile, Gaussian) pairs.")
       .def_prop_ro("num_tiles", [](const Bins& b) { return b.tiles_x * b.tiles_y; },
                    "Tiles of 8 x 8 pixels.")
       .def_prop_ro("num_bytes", [](const Bins& b) {
-        return b.splats.size() * sizeof(Splat) + 4 * (b.slot_begin.size() + b.tile_begin.size() +
-               b.ranks.size() + b.slots.size()) + b.pixel_mask.size();
+        return b.splats.size() * sizeof(Splat) + 4 * (b.slot_begin.size() + b.tile_begin.size()) +
+               b.num_entries * sizeof(Entry) + b.pixel_mask.size();
       }, "Memory held, bytes.");
 
   m.def("project",
@@ -118,10 +118,10 @@ void bind_rasterizer(nb::module_& m) {
            Address depths, Address radii, Address pixel_mask) {
           nb::gil_scoped_release release;
           auto bins = std::make_unique<Bins>();
-          build_bins({N, width, height, at<const float>(means2d), at<const float>(conics),
-                      at<const float>(opacities), at<const float>(depths),
-                      at<const int32_t>(radii)},
-                     *bins);
+          const BinArgs args{N, width, height, at<const float>(means2d), at<const float>(conics),
+                             at<const float>(opacities), at<const float>(depths),
+                             at<const int32_t>(radii)};
+          FIELDWRIGHT_DISPATCH(build_bins, args, *bins);
           if (pixel_mask) {
             const uint8_t* mask = at<const uint8_t>(pixel_mask);
             bins->pixel_mask.assign(mask, mask + static_cast<long>(width) * height);

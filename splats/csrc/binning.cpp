@@ -7,11 +7,11 @@
 #include "rasterizer.hpp"
 #include "thread_pool.hpp"
 
-namespace fieldwright {
+namespace fieldwright::ISA {
 namespace {
 
 constexpr long kGrain = 4096;
-constexpr float kHalfLog2e = 0.72134752044448170f;  // log2(e) / 2
+constexpr float kHalfLog2e = 0.72134752044448170f;   // log2(e) / 2
 constexpr float kMinLog2Alpha = -7.99435343685886f;  // log2(1 / 255)
 
 struct Keyed {
@@ -89,21 +89,25 @@ struct Run {
 // the touched tiles are those that meet the ellipse's horizontal extent within the row's slab,
 // because the slice of a convex set is an interval.
 template <typename Emit>
-void tiles_of(const BinArgs& a, long i, int tiles_x, int tiles_y, Emit emit) {
-  const float o = a.opacities[i];
-  if (!(o >= kMinAlpha)) return;
+inline void tiles_of(const BinArgs& a, long i, float log2_opacity, int tiles_x, int tiles_y,
+                     Emit emit) {
   const float A = a.conics[3 * i], B = a.conics[3 * i + 1], C = a.conics[3 * i + 2];
   const float det = A * C - B * B;
   if (!(det > 0)) return;
   // A rounding error in t must never lose a pixel that blending would draw.
-  const float t = 2.0f * std::log(255.0f * o) * 1.00001f + 1e-5f;
+  const float t = (log2_opacity - kMinLog2Alpha) / kHalfLog2e * 1.00001f + 1e-5f;
+  if (!(t > 0)) return;
   const float x_reach = std::sqrt(t * C / det), y_reach = std::sqrt(t * A / det);
   const float mx = a.means2d[2 * i], my = a.means2d[2 * i + 1];
-  const auto clamp_tile = [](float v, int limit) {
-    return static_cast<int>(std::clamp(v, 0.0f, static_cast<float>(limit)));
+  // The first tile whose last pixel centre is past v, and one past the tile that holds v.
+  const auto first_tile = [](float v, int limit) {
+    return static_cast<int>(std::clamp((v + 0.5f) * (1.0f / kTile), 0.0f, static_cast<float>(limit)));
   };
-  const int y_first = clamp_tile(std::floor((my - y_reach - (kTile - 0.5f)) / kTile) + 1, tiles_y);
-  const int y_last = clamp_tile(std::floor((my + y_reach - 0.5f) / kTile) + 1, tiles_y);
+  const auto end_tile = [](float v, int limit) {
+    return static_cast<int>(
+        std::clamp((v - 0.5f) * (1.0f / kTile) + 1.0f, 0.0f, static_cast<float>(limit)));
+  };
+  const int y_first = first_tile(my - y_reach, tiles_y), y_last = end_tile(my + y_reach, tiles_y);
   const float y_right = -B / C * x_reach;  // height of the rightmost point; the leftmost mirrors it
   const float inv_A = 1.0f / A;
   for (int y = y_first; y < y_last; ++y) {
@@ -114,8 +118,7 @@ void tiles_of(const BinArgs& a, long i, int tiles_x, int tiles_y, Emit emit) {
         (-B * at_right + std::sqrt(std::max(A * t - det * at_right * at_right, 0.0f))) * inv_A;
     const float left =
         (-B * at_left - std::sqrt(std::max(A * t - det * at_left * at_left, 0.0f))) * inv_A;
-    const int x0 = clamp_tile(std::floor((mx + left - (kTile - 0.5f)) / kTile) + 1, tiles_x);
-    const int x1 = clamp_tile(std::floor((mx + right - 0.5f) / kTile) + 1, tiles_x);
+    const int x0 = first_tile(mx + left, tiles_x), x1 = end_tile(mx + right, tiles_x);
     if (x0 < x1) emit(y, x0, x1);
   }
 }
@@ -141,17 +144,17 @@ void build_bins(const BinArgs& a, Bins& bins) {
     mine.reserve(4 * (visible / ranges + 1));
     for (long rank = visible * r / ranges; rank < visible * (r + 1) / ranges; ++rank) {
       const long i = order[rank].index;
-      const float o = a.opacities[i];
+      const float o = a.opacities[i], log2_opacity = std::log2(std::max(o, 1e-30f));
       bins.splats[rank] = {a.means2d[2 * i],
                            a.means2d[2 * i + 1],
                            -kHalfLog2e * a.conics[3 * i],
                            -2 * kHalfLog2e * a.conics[3 * i + 1],
                            -kHalfLog2e * a.conics[3 * i + 2],
-                           std::log2(std::max(o, 1e-30f)),
+                           log2_opacity,
                            o,
                            static_cast<int32_t>(i)};
       uint32_t slots = 0;
-      tiles_of(a, i, bins.tiles_x, bins.tiles_y, [&](int y, int x0, int x1) {
+      tiles_of(a, i, log2_opacity, bins.tiles_x, bins.tiles_y, [&](int y, int x0, int x1) {
         mine.push_back({static_cast<uint32_t>(rank), static_cast<uint16_t>(y),
                         static_cast<uint16_t>(x0), static_cast<uint16_t>(x1)});
         uint32_t* row = count.data() + static_cast<long>(y) * bins.tiles_x;
@@ -179,7 +182,8 @@ void build_bins(const BinArgs& a, Bins& bins) {
   for (long rank = 0; rank < visible; ++rank) bins.slot_begin[rank + 1] += bins.slot_begin[rank];
 
   // Second pass: scatter. Ranges write to places of their own, in depth order within each tile.
-  bins.ranks.resize(pairs), bins.slots.resize(pairs);
+  bins.num_entries = static_cast<long>(pairs);
+  bins.entries.reset(new Entry[pairs]);
   parallel_for(ranges, [&](int r) {
     auto& place = next[r];
     uint32_t rank = ~0u, slot = 0;
@@ -187,12 +191,10 @@ void build_bins(const BinArgs& a, Bins& bins) {
       if (run.rank != rank) rank = run.rank, slot = bins.slot_begin[rank];
       uint32_t* row = place.data() + static_cast<long>(run.y) * bins.tiles_x;
       for (int x = run.x0; x < run.x1; ++x) {
-        const uint32_t entry = row[x]++;
-        bins.ranks[entry] = rank;
-        bins.slots[entry] = slot++;
+        bins.entries[row[x]++] = {rank, slot++};
       }
     }
   });
 }
 
-}  // namespace fieldwright
+}  // namespace fieldwright::ISA

@@ -108,8 +108,8 @@ int blend_group(const Bins& bins, const Color* colors, const TilePixels& pixels,
            least = splat(kMinTransmittance);
   uint32_t entry = begin;
   for (; entry < end; ++entry) {
-    __builtin_prefetch(&bins.splats[bins.ranks[std::min(entry + 8, end - 1)]]);
-    const uint32_t rank = bins.ranks[entry];
+    __builtin_prefetch(&bins.splats[bins.entries[std::min(entry + 8, end - 1)].rank]);
+    const uint32_t rank = bins.entries[entry].rank;
     const Splat& s = bins.splats[rank];
     const Color& color = colors[rank];
     Quadratic q = quadratic(s, pixels.x[first]);
@@ -296,7 +296,7 @@ void backward_tile(const BlendBackwardArgs& a, const Color* colors, long tile, f
   const uint32_t begin = bins.tile_begin[tile], end = begin + a.forward.used[tile];
   if (kVectors != kGroup)
     for (uint32_t entry = begin; entry < end; ++entry)
-      std::memset(slots + static_cast<long>(bins.slots[entry]) * n, 0, sizeof(float) * n);
+      std::memset(slots + static_cast<long>(bins.entries[entry].slot) * n, 0, sizeof(float) * n);
   for (int first = 0; first < kVectors; first += kGroup) {
     BackwardState<D> state;
     for (int g = 0; g < kGroup; ++g) {
@@ -307,10 +307,10 @@ void backward_tile(const BlendBackwardArgs& a, const Color* colors, long tile, f
     }
     for (uint32_t entry = begin; entry < end; ++entry) {
       const uint32_t ahead = std::min(entry + 8, end - 1);
-      __builtin_prefetch(&bins.splats[bins.ranks[ahead]]);
-      __builtin_prefetch(slots + static_cast<long>(bins.slots[ahead]) * n, 1);
-      const uint32_t rank = bins.ranks[entry];
-      float* slot = slots + static_cast<long>(bins.slots[entry]) * n;
+      __builtin_prefetch(&bins.splats[bins.entries[ahead].rank]);
+      __builtin_prefetch(slots + static_cast<long>(bins.entries[ahead].slot) * n, 1);
+      const uint32_t rank = bins.entries[entry].rank;
+      float* slot = slots + static_cast<long>(bins.entries[entry].slot) * n;
       if (!backward_pair<D, kAbs>(bins.splats[rank], colors[rank], pixels, first, state, slot) &&
           kVectors == kGroup)
         std::memset(slot, 0, sizeof(float) * n);
@@ -318,7 +318,7 @@ void backward_tile(const BlendBackwardArgs& a, const Color* colors, long tile, f
   }
   // Pairs behind the last opaque pixel were never read in the forward pass.
   for (uint32_t entry = end; entry < bins.tile_begin[tile + 1]; ++entry)
-    std::memset(slots + static_cast<long>(bins.slots[entry]) * n, 0, sizeof(float) * n);
+    std::memset(slots + static_cast<long>(bins.entries[entry].slot) * n, 0, sizeof(float) * n);
 }
 
 // Adds up each splat's slots and turns moments into gradients of its 2-D parameters.
@@ -358,7 +358,7 @@ void backward_all(const BlendBackwardArgs& a) {
   const long tiles = static_cast<long>(bins.tiles_x) * bins.tiles_y;
   const std::vector<Color> colors = colors_by_rank(bins, a.forward.colors, D);
   // Every element is written by exactly one tile before it is read.
-  const std::unique_ptr<float[]> slots(new float[bins.ranks.size() * kSlot<D, kAbs> + 16]);
+  const std::unique_ptr<float[]> slots(new float[bins.num_entries * kSlot<D, kAbs> + 16]);
   const int tasks = static_cast<int>((tiles + kTilesPerTask - 1) / kTilesPerTask);
   std::vector<double> v_background(a.v_background ? tasks * D : 0, 0.0);
   parallel_for(tasks, [&](int task) {

@@ -2,6 +2,7 @@
 // one call handles one camera. Shapes use N Gaussians, P = width * height pixels, D channels.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace fieldwright {
@@ -67,13 +68,19 @@ struct alignas(32) Splat {
   int32_t index;  // position in the caller's arrays
 };
 
+// One splat in one tile's list, and the slot that its gradient from this tile goes to.
+struct Entry {
+  uint32_t rank, slot;
+};
+
 // Gaussians of one camera sorted by depth, and for each tile the ranks that touch it.
 struct Bins {
   int width = 0, height = 0, tiles_x = 0, tiles_y = 0;
   std::vector<Splat> splats;           // by depth rank
   std::vector<uint32_t> slot_begin;    // [visible + 1]: first (rank, tile) slot of each rank
   std::vector<uint32_t> tile_begin;    // [tiles + 1]: first list entry of each tile
-  std::vector<uint32_t> ranks, slots;  // per list entry, tile by tile, front to back
+  std::unique_ptr<Entry[]> entries;    // tile by tile, front to back
+  long num_entries = 0;
   std::vector<uint8_t> pixel_mask;     // [height * width] pixels to draw; empty means all
 };
 
@@ -83,10 +90,6 @@ struct BinArgs {
   const float *means2d, *conics, *opacities, *depths;  // [N,2] [N,3] [N] [N]
   const int32_t* radii;                                // [N,2]
 };
-
-// Depth order by radix sort, exact tile lists by a stable counting sort; the same lists for any
-// number of threads. Throws std::length_error above 2^31 pairs.
-void build_bins(const BinArgs& args, Bins& bins);
 
 struct BlendArgs {
   const Bins* bins;
@@ -111,6 +114,9 @@ struct BlendBackwardArgs {
 #define FIELDWRIGHT_DECLARE_RASTERIZER(ISA)   \
   namespace fieldwright::ISA {                \
   void project(const ProjectArgs&);           \
+  /* Depth order by radix sort, exact tile lists by a stable counting sort: the same lists  \
+     for any number of threads. Throws std::length_error above 2^31 entries. */             \
+  void build_bins(const BinArgs&, Bins&);     \
   void project_backward(const ProjectBackwardArgs&); \
   void sh_colors(const ShArgs&);              \
   void sh_colors_backward(const ShBackwardArgs&);    \
