@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from captures import ensure_shape
+
 from ...gaussians import Gaussians
 from ..parameters import Parameters
 from .noise import rotate
@@ -149,6 +151,9 @@ class DefaultStrategy:
                 "`info.screen_gradient` must be given to DefaultStrategy, got None; call "
                 '`meta["means2d"].retain_grad()` before backward.'
             )
+        num = len(self._counts)
+        hint = "one row per Gaussian; call `initialize_state(num)` before the first step."
+        ensure_shape("info.screen_gradient", gradient, ("C", num, 2), hint)
         num_cameras = len(gradient)
         half_size = gradient.new_tensor([info.width, info.height]) / 2
         seen = (info.radii > 0).all(dim=-1)
