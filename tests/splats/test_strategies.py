@@ -75,6 +75,12 @@ def make_info(gradient: torch.Tensor) -> StepInfo:
     )
 
 
+def make_default(num: int, **settings: Any) -> DefaultStrategy:
+    strategy = DefaultStrategy(DefaultConfig(**settings), extent=1.0, seed=7)
+    strategy.initialize_state(num)
+    return strategy
+
+
 def refine(
     strategy: Any, params: Parameters, optimizer: SelectiveAdam, gradient: Any = None
 ) -> Any:
@@ -166,7 +172,7 @@ def test_default_clones_splits_and_moves_moments() -> None:
     params, optimizer = start(gaussians)
     gradient = torch.zeros(10)
     gradient[[1, 2, 7]] = 1.0
-    result = refine(DefaultStrategy(DefaultConfig(), extent=1.0), params, optimizer, gradient)
+    result = refine(make_default(10), params, optimizer, gradient)
     assert (result.num_added, result.num_removed, len(params)) == (3, 0, 13)
     assert torch.equal(params["means"][10:12], gaussians.means[[1, 2]])
     children = params["log_scales"][[7, 12]]
@@ -180,7 +186,7 @@ def test_default_grows_the_best_up_to_the_cap_and_prunes() -> None:
     gaussians.logit_opacities.fill_(1.0)
     gaussians.log_scales.fill_(-6.0)
     params, optimizer = start(gaussians)
-    strategy = DefaultStrategy(DefaultConfig(max_gaussians=22), extent=1.0)
+    strategy = make_default(20, max_gaussians=22)
     refine(strategy, params, optimizer, torch.arange(20.0))
     assert torch.equal(params["means"][20:], gaussians.means[[18, 19]])
     with torch.no_grad():
@@ -193,7 +199,7 @@ def test_default_grows_the_best_up_to_the_cap_and_prunes() -> None:
 
 def test_default_resets_opacities() -> None:
     params, optimizer = start(make_gaussians(8))
-    strategy = DefaultStrategy(DefaultConfig(reset_min_steps=10), extent=1.0)
+    strategy = make_default(8, reset_min_steps=10)
     info = make_info(torch.zeros(8))
     strategy.step_post_backward(params, optimizer, step=11, progress=0.11, info=info)
     assert torch.sigmoid(params["logit_opacities"]).max() <= 0.01 + 1e-6
@@ -203,8 +209,7 @@ def test_default_resets_opacities() -> None:
 
 def test_default_needs_the_screen_gradient() -> None:
     params, optimizer = start(make_gaussians(3))
-    strategy = DefaultStrategy(DefaultConfig(), extent=1.0)
-    strategy.initialize_state(3)
+    strategy = make_default(3)
     info = replace(make_info(torch.zeros(3)), screen_gradient=None)
     with pytest.raises(ValueError, match="retain_grad"):
         strategy.step_post_backward(params, optimizer, step=1, progress=0.1, info=info)
@@ -215,11 +220,7 @@ def test_restored_strategy_continues_bit_for_bit(kind: str) -> None:
     def create() -> Any:
         if kind == "mcmc":
             return McmcStrategy(McmcConfig(refine_every=5, max_gaussians=80), seed=7)
-        strategy = DefaultStrategy(
-            DefaultConfig(refine_every=5, max_gaussians=80), extent=1.0, seed=7
-        )
-        strategy.initialize_state(40)
-        return strategy
+        return make_default(40, refine_every=5, max_gaussians=80)
 
     def advance(strategy: Any, params: Parameters, optimizer: SelectiveAdam, steps: range) -> None:
         for step in steps:
