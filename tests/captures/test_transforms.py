@@ -18,11 +18,11 @@ SIZE = (16, 12)
 CAMTOWORLD = [[1, 0, 0, 1.0], [0, 1, 0, 2.0], [0, 0, 1, 3.0], [0, 0, 0, 1]]
 
 
-def make_scene(folder: Path, *, count: int = 4, **top: Any) -> dict[str, Any]:
-    """A nerfstudio folder of `count` images whose cameras differ by their x position."""
+def make_scene(folder: Path, **top: Any) -> dict[str, Any]:
+    """A nerfstudio folder of four images whose cameras differ by their x position."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     frames = []
-    for index in range(count):
+    for index in range(4):
         Image.new("RGB", SIZE, (10 * index, 0, 0)).save(folder / f"images/{index}.png")
         pose = [row.copy() for row in CAMTOWORLD]
         pose[0][3] = float(index)
