@@ -42,12 +42,12 @@ class KeyframeRecorder:
             torch.cat([view.viewmats for view in views]), torch.cat([v.Ks for v in views]), 2, 2
         )
         times = torch.arange(len(views), dtype=torch.float64)
-        path = interpolate_cameras(keyed, times, torch.linspace(0, len(views) - 1, num_frames).double())
+        path = interpolate_cameras(
+            keyed, times, torch.linspace(0, len(views) - 1, num_frames).double()
+        )
         depth = float((self.poses[0].look_at - self.poses[0].position).norm())
         result = []
         for camtoworld, K in zip(path.camtoworlds, path.Ks, strict=True):
             look_at = camtoworld[:3, 3] + depth * camtoworld[:3, 2]
             result.append(ViewPose(camtoworld, 2 * math.atan(1 / float(K[1, 1])), look_at))
         return result
-
-

@@ -141,9 +141,7 @@ class ClientSession:
         for step in range(1, _FLIGHT_STEPS + 1):
             t = step / _FLIGHT_STEPS
             t = t * t * (3 - 2 * t)  # starts and ends gently
-            position, look_at, up = (
-                (1 - t) * a + t * b for a, b in zip(start, end, strict=True)
-            )
+            position, look_at, up = ((1 - t) * a + t * b for a, b in zip(start, end, strict=True))
             self._set_camera(position, look_at, up, (1 - t) * start_fov + t * pose.fov_y)
             time.sleep(_FLIGHT_SECONDS / _FLIGHT_STEPS)
 

@@ -1,0 +1,6 @@
+"""Looking at scenes in a browser, during and after training."""
+
+from .app import NamedScene, SceneViewer
+from .live import LiveViewer
+
+__all__ = ["LiveViewer", "NamedScene", "SceneViewer"]
