@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -44,7 +45,7 @@ def render_in_strips(
     """Render one camera in horizontal strips, or None once `keep_going` says so between two."""
     edges = [round(index * cameras.height / strips) for index in range(strips + 1)]
     parts: list[RenderOutput] = []
-    for top, bottom in zip(edges, edges[1:], strict=False):
+    for top, bottom in pairwise(edges):
         if parts and not keep_going():
             return None
         strip = cameras if strips == 1 else crop_rows(cameras, top, bottom)

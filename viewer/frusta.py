@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class CaptureLayer:
-    """Frusta with pictures (orange: training, blue: held out) and points, shared by all browsers."""
+    """Frusta with pictures (orange: training, blue: held out) and points, for all browsers."""
 
     def __init__(
         self,

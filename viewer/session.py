@@ -40,7 +40,7 @@ class ClientSession:
         """Guards the schedule."""
         self.schedule = RenderSchedule(limits, browser_draws_motion=browser_draws_motion)
         """When to render what for this browser."""
-        self.background = (0, 0, 0)
+        self.background: tuple[int, int, int] = (0, 0, 0)
         """Color behind the browser's own splats, 0 to 255."""
         self.pose: ViewPose | None = None
         """Where it looks from; None until the first message."""
