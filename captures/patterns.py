@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
-from .raycast import Faces, Scalars, Vectors
+from .raycast import Faces, Origins, Scalars, Vectors
 
 Pattern = Callable[[Faces, Scalars, Scalars, Vectors], Vectors]
 
@@ -24,12 +24,12 @@ def rgb(code: str) -> Float[np.ndarray, "3 1"]:
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)[:, None]
 
 
-def blend(first: Vectors, second: Vectors, share: Scalars) -> Vectors:
+def blend(first: Origins, second: Origins, share: Scalars) -> Vectors:
     """`first` where `share` is 0, `second` where it is 1."""
     return first + (second - first) * share
 
 
-def step(value: Scalars, edge: float | Scalars, softness: float) -> Scalars:
+def step(value: Scalars, edge: int | float | Scalars, softness: float) -> Scalars:
     """0 below `edge`, 1 above, with a smooth passage `softness` wide."""
     ramp = np.clip((value - edge) / softness + 0.5, 0, 1)
     return ramp * ramp * (3 - 2 * ramp)
@@ -40,7 +40,7 @@ def _lattice(seed: int) -> Float[np.ndarray, "32768"]:
     return np.random.default_rng(seed).random(32**3, dtype=np.float32)
 
 
-def noise(points: Vectors, scale: float, *, seed: int, octaves: int = 3) -> Scalars:
+def noise(points: Vectors, scale: int | float, *, seed: int, octaves: int = 3) -> Scalars:
     """Fractal value noise in [0, 1]; features of the first octave are 1 / `scale` long.
 
     Reference: Perlin and Hoffert, Hypertexture, SIGGRAPH 1989, with lattice values for gradients.

@@ -137,7 +137,7 @@ class SampleScene:
             which[closer] = number
         colors = np.empty_like(directions)
         points = origins + distance * directions
-        for number in np.unique(which):
+        for number in np.unique(which).tolist():
             seen = np.flatnonzero(which == number)
             colors[:, seen] = self.shade(number, points[:, seen], directions[:, seen])
         return distance, which, colors
