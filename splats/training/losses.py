@@ -135,7 +135,9 @@ class _FusedLoss(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
-        (gradient,), grad_loss = ctx.saved_tensors, grad_outputs[0]
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, grad_loss: Tensor, *_: Tensor
+    ) -> tuple[Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
         # Almost always exactly 1; the product would touch the whole image once more.
         return (gradient if grad_loss.item() == 1 else gradient * grad_loss), None, None, None

@@ -157,8 +157,13 @@ def test_native_noise_equals_reference() -> None:
     params = Parameters(gaussians)
     normals = torch.randn(3000, 3, generator=torch.Generator().manual_seed(3))
     add_position_noise(params, normals, scale=30.0)
-    double = [getattr(gaussians, n).double() for n in ("quats", "log_scales", "logit_opacities")]
-    expected = position_noise_reference(*double, normals.double(), scale=30.0)
+    expected = position_noise_reference(
+        gaussians.quats.double(),
+        gaussians.log_scales.double(),
+        gaussians.logit_opacities.double(),
+        normals.double(),
+        scale=30.0,
+    )
     moved = params["means"].double() - gaussians.means.double()
     assert expected.abs().max() > 0.01
     torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,1 @@
+"""Training of Gaussian splats: loss, optimizer, densification and the method."""
