@@ -1,0 +1,210 @@
+"""The command on tiny data: outputs, exit codes and messages of every verb of this folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import scripts.train
+from captures.sample import make_sample_capture
+from scripts.main import main
+from splats.formats import ply
+from splats.gaussians import Gaussians
+
+STABLE_KEYS = {
+    "psnr", "ssim", "lpips", "num_test_images", "num_bytes", "num_primitives", "steps",
+    "seconds", "peak_memory_bytes", "device", "run",
+}  # fmt: skip
+
+
+def some_gaussians(count: int = 40) -> Gaussians:
+    generator = torch.Generator().manual_seed(0)
+    return Gaussians(
+        means=torch.rand(count, 3, generator=generator) * 2 - 1,
+        quats=torch.rand(count, 4, generator=generator),
+        log_scales=torch.full((count, 3), -2.0),
+        logit_opacities=torch.zeros(count),
+        sh0=torch.rand(count, 1, 3, generator=generator),
+        shN=torch.zeros(count, 0, 3),
+    )
+
+
+class StubMethod:
+    """Counts its steps and writes fixed Gaussians."""
+
+    @dataclass(frozen=True)
+    class Config:
+        """Settings of the stub."""
+
+        strength: float = 1.0
+        """Any number."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.count = 0
+        self.num_primitives = 40
+
+    @classmethod
+    def create(cls, config: Config, capture: Any, *, device: Any, seed: int) -> StubMethod:
+        return cls(config)
+
+    def step(self, step: int, progress: float) -> dict[str, float]:
+        self.count += 1
+        return {"loss": 1.0 / (1 + step)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.count = state["count"]
+
+    def renderable(self) -> Any:
+        return None
+
+    def save_scene(self, path: Path) -> Path:
+        ply.save(some_gaussians(), path, overwrite=True)
+        return path
+
+    def preview(self) -> dict[str, float]:
+        return {}
+
+
+@pytest.fixture(scope="module")
+def capture_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sample") / "capture"
+    return make_sample_capture(folder, num_views=9, width=32, height=24)
+
+
+@pytest.fixture
+def stub(monkeypatch):
+    monkeypatch.setattr(scripts.train, "list_plugins", lambda group: ("stub",))
+    monkeypatch.setattr(scripts.train, "load_plugin", lambda group, name: StubMethod)
+
+
+@pytest.fixture
+def scene_path(tmp_path):
+    return ply.save(some_gaussians(), tmp_path / "scene.ply").path
+
+
+def run_json(capsys, *args: object) -> dict[str, Any]:
+    """The one line that `--json` prints on standard output."""
+    code = main([*map(str, args), "--json"])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    assert captured.out.count("\n") == 1
+    return json.loads(captured.out)
+
+
+def run_failing(capsys, *args: object, code: int = 1) -> str:
+    """The single line on stderr of a command that fails."""
+    assert main([*map(str, args)]) == code
+    captured = capsys.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert "Traceback" not in captured.err
+    assert len(lines) == 1, captured.err
+    return lines[0]
+
+
+def test_help_is_quick_because_it_imports_no_torch():
+    code = "import sys; from scripts.main import main; main(['--help'])"
+    code += "; sys.exit('torch' in sys.modules or 'tyro' in sys.modules)"
+    root = Path(scripts.__file__).parent.parent
+    result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert result.returncode == 0
+    assert "train" in result.stdout
+
+
+def test_unknown_names_are_usage_errors_with_suggestions(capsys):
+    assert "Did you mean train?" in run_failing(capsys, "trian", code=2)
+    message = run_failing(capsys, "train", "splatz", "--out", "x", code=2)
+    assert "Unknown method 'splatz'" in message
+    assert main([]) == 2
+
+
+def test_train_eval_render_info(capsys, tmp_path, capture_folder, stub):
+    out = tmp_path / "run"
+    flags = ("train", "stub", "--data", capture_folder, "--out", out, "--max-steps", 3)
+    summary = run_json(capsys, *flags, "--strength", 2.0)
+    assert summary.keys() >= STABLE_KEYS
+    assert summary["steps"] == 3 and summary["num_test_images"] == 2
+    assert summary["num_bytes"] == (out / "scene.ply").stat().st_size
+    assert json.loads((out / "config.json").read_text())["config"]["method"]["strength"] == 2.0
+    page = (out / "eval" / "report.html").read_text()
+    assert page.count("<section>") == 2
+    assert len(list((out / "eval" / "images").iterdir())) == 8
+
+    again = run_json(capsys, "eval", out)
+    for key in ("psnr", "ssim", "num_primitives"):
+        assert again[key] == summary[key]
+
+    assert "not empty" in run_failing(capsys, *flags)
+    assert "method.strength" in run_failing(capsys, *flags, "--resume", "--strength", 3.0)
+    resumed = run_json(
+        capsys, "train", "stub", "--out", out, "--resume", "--max-steps", 5, "--no-evaluate"
+    )
+    assert resumed["steps"] == 5
+
+    info = run_json(capsys, "info", out)
+    assert info["kind"] == "run" and info["num_primitives"] == 40
+    video = run_json(
+        capsys, "render", out, tmp_path / "o.mp4", "--seconds", 0.2, "--path", "spiral"
+    )
+    assert video["num_frames"] == 6 and (tmp_path / "o.mp4").is_file()
+
+
+@pytest.mark.parametrize("channel", ["rgb", "depth", "alpha"])
+def test_render_needs_no_capture_and_takes_odd_sizes(capsys, tmp_path, scene_path, channel):
+    from PIL import Image
+
+    result = run_json(
+        capsys, "render", scene_path, tmp_path / "frames", "--seconds", 0.1,
+        "--width", 33, "--height", 21, "--channel", channel,
+    )  # fmt: skip
+    frames = sorted((tmp_path / "frames").iterdir())
+    assert len(frames) == result["num_frames"] == 3
+    picture = Image.open(frames[0]).convert("RGB")
+    assert picture.size == (33, 21)
+    assert max(high for _, high in picture.getextrema()) > 50
+
+
+def test_info_of_a_file_and_a_capture(capsys, scene_path, capture_folder):
+    info = run_json(capsys, "info", scene_path)
+    assert info["kind"] == "splats" and info["num_primitives"] == 40
+    assert sum(info["sections"].values()) == info["num_bytes"] == scene_path.stat().st_size
+    info = run_json(capsys, "info", capture_folder)
+    assert info["kind"] == "capture" and info["num_images"] == 9
+
+
+def test_bad_input_gives_one_clear_line(capsys, tmp_path, scene_path, capture_folder, stub):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.ply").write_bytes(b"")
+    (tmp_path / "cut.ply").write_bytes(scene_path.read_bytes()[:-7])
+    huge = scene_path.read_bytes().replace(b"vertex 40", b"vertex 4000000000")
+    (tmp_path / "huge.ply").write_bytes(huge)
+    ply.save(some_gaussians(0), tmp_path / "none.ply")
+    for name, message in {
+        "missing.ply": "does not exist",
+        "empty.ply": "the file is empty",
+        "cut.ply": "truncated",
+        "huge.ply": "its count is wrong",
+        "none.ply": "holds no Gaussians",
+        "empty": "not a run",
+    }.items():
+        found = run_failing(capsys, "eval", tmp_path / name, "--data", capture_folder)
+        assert found.startswith("Error: ") and message in found
+    train = ("train", "stub", "--out", tmp_path / "r")
+    assert "empty" in run_failing(capsys, *train, "--data", tmp_path / "empty")
+    assert "`--data` must name" in run_failing(capsys, *train)
+    assert "pass --data" in run_failing(capsys, "eval", scene_path)
+    if not torch.cuda.is_available():
+        message = run_failing(
+            capsys, "eval", scene_path, "--data", capture_folder, "--device", "cuda"
+        )
+        assert "needs a CUDA device" in message
