@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,19 @@ def random_state() -> dict[str, Any]:
             "gauss_next": gauss_next,
         },
     }
+
+
+@contextmanager
+def preserved_random_state() -> Iterator[dict[str, Any]]:
+    """Give the state of every global generator and put it back at the end of the block.
+
+    Around anything that is not training (saving, previews), so that it cannot change the result.
+    """
+    state = random_state()
+    try:
+        yield state
+    finally:
+        restore_random_state(state)
 
 
 def restore_random_state(state: dict[str, Any]) -> None:

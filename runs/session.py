@@ -15,7 +15,7 @@ from .memory import peak_cuda_memory_bytes, peak_memory_bytes
 from .metrics import MetricsLog
 from .pace import Pace
 from .progress import Progress, Report
-from .seeding import random_state, restore_random_state
+from .seeding import preserved_random_state, restore_random_state
 from .summary import Summary
 from .trainee import Trainee
 from .watch import ScalarWatch, find_nan
@@ -137,7 +137,8 @@ class Session:
             self._psnr = values.get("psnr", self._psnr)
         values["num_primitives"] = self.trainee.num_primitives
         if preview:
-            held_out = self.trainee.preview()
+            with preserved_random_state():
+                held_out = self.trainee.preview()
             values |= {f"preview_{name}": value for name, value in held_out.items()}
             if "psnr" in held_out:
                 self._psnr, self._has_preview = held_out["psnr"], True
@@ -150,14 +151,14 @@ class Session:
 
     def _save(self, metrics: MetricsLog) -> Path:
         self._require_finite_loss()
-        state = self.trainee.state_dict()
-        if (name := find_nan(state)) is not None:
-            raise NonFiniteLossError(self._explain(f"{name} holds NaN after step {self.step}"))
-        metrics.sync()
-        checkpoint = Checkpoint(self.step, self.elapsed, state, random_state())
-        self._checkpoint = save_checkpoint(
-            self.run.checkpoints, checkpoint, keep=self.cadence.keep_checkpoints
-        )
+        with preserved_random_state() as random:
+            state = self.trainee.state_dict()
+            if (name := find_nan(state)) is not None:
+                raise NonFiniteLossError(self._explain(f"{name} holds NaN after step {self.step}"))
+            metrics.sync()
+            checkpoint = Checkpoint(self.step, self.elapsed, state, random)
+            keep = self.cadence.keep_checkpoints
+            self._checkpoint = save_checkpoint(self.run.checkpoints, checkpoint, keep=keep)
         self._saved_step, self._saved_at = self.step, self.elapsed
         return self._checkpoint
 

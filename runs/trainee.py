@@ -65,6 +65,6 @@ class Trainee(Protocol):
     def preview(self) -> dict[str, float]:
         """Cheap held-out metrics for the progress bar, for example {"psnr": 27.1}.
 
-        Must leave the state and the random generators as they are.
+        Must leave the state as it is; the run itself protects the random generators.
         """
         ...

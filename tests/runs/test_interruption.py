@@ -14,9 +14,10 @@ import pytest
 from runs import RunDirectory, load_checkpoint
 
 from .conftest import TrainingProcesses
+from .toy import CrashingToy, Interrupted
 from .toy_run import INTERVAL, deliverables, run_toy, steps_done
 
-MANY_STEPS = 3000
+MANY_STEPS = 1000
 
 
 def wait_for_step(path: Path, step: int) -> None:
@@ -33,11 +34,19 @@ def newest_step(path: Path) -> int:
     return load_checkpoint(checkpoint).step if checkpoint else 0
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, processes: TrainingProcesses) -> Path:
+    """The run that was never interrupted."""
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    processes.start(path, max_steps=MANY_STEPS)
+    assert processes.wait() == 0
+    return path
+
+
 def test_twenty_kills_lose_at_most_one_interval_each(
-    tmp_path: Path, processes: TrainingProcesses
+    tmp_path: Path, whole: Path, processes: TrainingProcesses
 ) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    run_toy(whole, max_steps=MANY_STEPS, resume=False)
+    killed = tmp_path / "killed"
     moments = random.Random(1)
     for _ in range(20):
         before = newest_step(killed)
@@ -54,10 +63,9 @@ def test_twenty_kills_lose_at_most_one_interval_each(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_saves_the_step_it_stopped_at(
-    tmp_path: Path, processes: TrainingProcesses, number: signal.Signals
+    tmp_path: Path, whole: Path, processes: TrainingProcesses, number: signal.Signals
 ) -> None:
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    run_toy(whole, max_steps=MANY_STEPS, resume=False)
+    stopped = tmp_path / "stopped"
     pid = processes.start(stopped, max_steps=MANY_STEPS)
     wait_for_step(stopped, 33)
     os.kill(pid, number)
@@ -74,7 +82,8 @@ def test_full_disk_keeps_the_earlier_checkpoints(
 ) -> None:
     whole, starved = tmp_path / "whole", tmp_path / "starved"
     run_toy(whole, max_steps=100, resume=False)
-    run_toy(starved, max_steps=40, resume=False)
+    with pytest.raises(Interrupted):
+        run_toy(starved, max_steps=100, trainee=CrashingToy(45))
     limit = RunDirectory.open(starved).latest_checkpoint
     assert limit is not None
     processes.start(starved, max_steps=100, file_limit=limit.stat().st_size // 2)

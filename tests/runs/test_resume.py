@@ -18,28 +18,10 @@ from runs import (
     restore_random_state,
 )
 
-from .toy import ToyTrainee
+from .toy import CrashingToy, Interrupted
 from .toy_run import deliverables, run_toy
 
 STEPS = 160
-
-
-class Interrupted(Exception):
-    """Stands for a crash of the process."""
-
-
-class CrashingToy(ToyTrainee):
-    """Crashes at the beginning of one step."""
-
-    def __init__(self, crash_at: int) -> None:
-        super().__init__()
-        self.crash_at = crash_at
-
-    def step(self, step: int, progress: float) -> dict[str, float | torch.Tensor]:
-        """One step unless it is the fatal one."""
-        if step == self.crash_at:
-            raise Interrupted
-        return super().step(step, progress)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +76,8 @@ def test_damaged_newest_checkpoint_falls_back(
     tmp_path: Path, whole: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "run"
-    run_toy(path, max_steps=80, resume=False)
+    with pytest.raises(Interrupted):
+        run_toy(path, max_steps=STEPS, trainee=CrashingToy(85))
     newest = path / "checkpoints" / "step_00000080.pt"
     newest.write_bytes(newest.read_bytes()[:-100])
     with pytest.raises(Interrupted):  # before the next checkpoint

@@ -68,3 +68,21 @@ class ToyTrainee:
         with torch.no_grad():
             error = (self.inputs @ self.weights.sum(0)[:, None] - self.targets).square().mean()
         return {"psnr": -10 * float(torch.log10(error))}
+
+
+class Interrupted(Exception):
+    """Stands for a crash of the process."""
+
+
+class CrashingToy(ToyTrainee):
+    """Crashes at the beginning of one step."""
+
+    def __init__(self, crash_at: int) -> None:
+        super().__init__()
+        self.crash_at = crash_at
+
+    def step(self, step: int, progress: float) -> dict[str, float | Tensor]:
+        """One step unless it is the fatal one."""
+        if step == self.crash_at:
+            raise Interrupted
+        return super().step(step, progress)
