@@ -40,18 +40,14 @@ def test_browser_pose_round_trip() -> None:
 
 
 def test_up_of_level_cameras_is_up() -> None:
-    angles = torch.arange(6).double()
-    poses = [
-        look_at_pose(
-            torch.stack([3 * a.cos(), 3 * a.sin(), torch.ones(()).double()]), 0 * UP, UP, 1
-        )
-        for a in angles
-    ]
+    center = torch.zeros(3).double()
+    poses = []
+    for angle in torch.arange(6).double():
+        position = torch.stack([3 * angle.cos(), 3 * angle.sin(), torch.ones(()).double()])
+        poses.append(look_at_pose(position, center, UP, 1.0))
+    views = [pose.cameras(4, 4) for pose in poses]
     cameras = Cameras(
-        torch.cat([p.cameras(4, 4).viewmats for p in poses]),
-        torch.eye(3).double().repeat(6, 1, 1),
-        4,
-        4,
+        torch.cat([view.viewmats for view in views]), torch.cat([view.Ks for view in views]), 4, 4
     )
     assert float(up_direction(cameras) @ UP) > 0.9
     assert nearest_camera(cameras, poses[4], turn_weight=1.0) == 4
@@ -117,7 +113,7 @@ def test_recorded_path_is_read_by_the_renderer(tmp_path: Path) -> None:
     other = look_at_pose(torch.tensor([3.0, 0, 1]).double(), torch.zeros(3).double(), UP, 0.8)
     recorder.poses += [POSE, other]
     file = tmp_path / "path.json"
-    file.write_bytes(recorder.to_json(seconds_per_keyframe=1.0, fps=10))
+    file.write_bytes(recorder.to_json(seconds_per_keyframe=1.0, fps=10.0))
     path = read_path(file, width=64, height=48)
     assert len(path.cameras) == 11 and json.loads(file.read_text())["version"] == 1
     torch.testing.assert_close(path.cameras.viewmats[0], POSE.cameras(64, 48).viewmats[0])
