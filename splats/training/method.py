@@ -1,0 +1,299 @@
+"""`fieldwright train splats`: Gaussians from posed photos."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from captures import Capture, psnr
+
+from ..formats import save
+from ..gaussians import Gaussians
+from ..rasterizer import rasterization
+from ..scene import SplatScene
+from .config import SplatsConfig
+from .corrections import ExposureCorrection, PoseCorrection
+from .initialization import initial_gaussians
+from .losses import photometric_loss
+from .optimizer import SelectiveAdam
+from .parameters import NAMES, Parameters
+from .sampling import Target, Targets, ViewOrder
+from .strategies import (
+    DefaultConfig,
+    DefaultStrategy,
+    McmcConfig,
+    McmcStrategy,
+    StepInfo,
+    Strategy,
+)
+
+_PREVIEW_VIEWS = 4
+_SH_DEGREE_EVERY = 0.06
+"""Share of the budget after which one more degree of view dependence is rendered."""
+
+logger = logging.getLogger(__name__)
+
+
+class SplatsMethod:
+    """Trains Gaussians on one capture; implements `runs.Trainee`."""
+
+    Config = SplatsConfig
+
+    @classmethod
+    def create(
+        cls, config: SplatsConfig, capture: Capture, *, device: torch.device, seed: int
+    ) -> SplatsMethod:
+        """A fresh trainee whose settings are completed from the capture.
+
+        Raises:
+            ValueError: nothing to train on, or settings that the capture cannot serve.
+        """
+        if not capture.train:
+            raise ValueError(f"{capture.source} has no training images; use a larger --test-every.")
+        return cls(_completed(config, capture), capture, device=device, seed=seed)
+
+    def __init__(
+        self, config: SplatsConfig, capture: Capture, *, device: torch.device, seed: int
+    ) -> None:
+        self.config, self.capture, self.device = config, capture, device
+        capture.preload(capture.train)
+        start = initial_gaussians(capture, config, seed=seed)
+        if config.max_gaussians is not None and len(start) > config.max_gaussians:
+            generator = torch.Generator().manual_seed(seed)
+            start = start[torch.randperm(len(start), generator=generator)[: config.max_gaussians]]
+        self.params = Parameters(_on(start, device))
+        self.optimizer = _optimizer(self.params, config)
+        self.strategy = _strategy(config, capture, seed)
+        self.strategy.initialize_state(len(self.params))
+        self._order = ViewOrder(len(capture.train), seed=seed)
+        self._targets = Targets(capture, device)
+        self._backgrounds = torch.Generator().manual_seed(seed + 1)
+        self._exposure = self._poses = None
+        corrections = []
+        if config.exposure:
+            self._exposure = ExposureCorrection(len(capture.train)).to(device)
+            corrections.append({"params": self._exposure.parameters(), "lr": 1e-3})
+        if config.refine_poses:
+            self._poses = PoseCorrection(len(capture.train)).to(device)
+            corrections.append({"params": self._poses.parameters(), "lr": 1e-4})
+        self._corrections = torch.optim.Adam(corrections) if corrections else None
+
+    # ------------------------------------------------------------------------------ training
+
+    def step(self, step: int, progress: float) -> dict[str, float | Tensor]:
+        """One image: render, compare, descend, refine."""
+        position = self._order.next()
+        target = self._targets(position, 2 if progress < self.config.coarse_until else 1)
+        lr_means = self._set_learning_rates(progress)
+        image, meta, background = self._render(position, target, progress)
+        truth = target.image
+        if target.alpha is not None:
+            truth = truth + (1 - target.alpha) * background
+        loss, l1, _ = photometric_loss(
+            image, truth, ssim_weight=self.config.ssim_weight, mask=target.mask
+        )
+        loss.backward()
+        self.strategy.add_regularization(self.params)
+        radii = meta["radii"]
+        self.optimizer.step(radii[0, :, 0] > 0)
+        if self._corrections is not None:
+            self._corrections.step()
+            self._corrections.zero_grad(set_to_none=True)
+        info = StepInfo(
+            radii=radii,
+            width=meta["width"],
+            height=meta["height"],
+            means_learning_rate=lr_means,
+            screen_gradient=self._screen_gradient(meta["means2d"]),
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        self.strategy.step_post_backward(
+            self.params, self.optimizer, step=step, progress=progress, info=info
+        )
+        return {"loss": loss.detach(), "l1": l1}
+
+    def _render(
+        self, position: int, target: Target, progress: float
+    ) -> tuple[Float[Tensor, "H W 3"], dict[str, Any], Float[Tensor, "3"]]:
+        """The image of a training view, the rasteriser's meta and the background used."""
+        params, viewmat = self.params, target.viewmat
+        if self._poses is not None:
+            viewmat = self._poses(viewmat[0], position)[None]
+        background = self._background(target)
+        degree = min(self.config.sh_degree, int(progress / _SH_DEGREE_EVERY))
+        height, width = target.image.shape[:2]
+        images, _, meta = rasterization(
+            params["means"],
+            params["quats"],
+            params["log_scales"].exp(),
+            params["logit_opacities"].sigmoid(),
+            torch.cat([params["sh0"], params["shN"]], dim=1),
+            viewmat,
+            target.K,
+            width,
+            height,
+            sh_degree=degree,
+            near_plane=self._near_plane,
+            backgrounds=background[None],
+            absgrad=self.strategy.needs_absgrad,
+            rasterize_mode="antialiased" if self.config.antialiased else "classic",
+            packed=False,
+        )
+        if self.strategy.needs_screen_gradient:
+            meta["means2d"].retain_grad()
+        image = images[0]
+        if self._exposure is not None:
+            image = self._exposure(image, position)
+        return image, meta, background
+
+    def _screen_gradient(self, means2d: Tensor) -> Tensor | None:
+        if not self.strategy.needs_screen_gradient:
+            return None
+        return means2d.absgrad if self.strategy.needs_absgrad else means2d.grad  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _background(self, target: Target) -> Float[Tensor, "3"]:
+        kind = self.config.background
+        if kind == "auto":
+            kind = "black" if target.alpha is None else "random"
+        if kind == "random":
+            return torch.rand(3, generator=self._backgrounds).to(self.device)
+        return torch.full((3,), float(kind == "white"), device=self.device)
+
+    def _set_learning_rates(self, progress: float) -> float:
+        """Log-linear decay of the centers' rate; returns it."""
+        config = self.config
+        decay = config.lr_means_final / config.lr_means
+        rate = config.lr_means * self.capture.extent * decay**progress
+        self.optimizer.param_groups[0]["lr"] = rate
+        return rate
+
+    @property
+    def _near_plane(self) -> float:
+        return 0.01 * min(1.0, self.capture.extent)
+
+    # ------------------------------------------------------------------- what a run asks for
+
+    @property
+    def num_primitives(self) -> int:
+        """Number of Gaussians."""
+        return len(self.params)
+
+    def preview(self) -> dict[str, float]:
+        """Mean PSNR over a few held-out views, on black."""
+        scene = self.renderable()
+        scores = []
+        for index in self.capture.test[:_PREVIEW_VIEWS]:
+            view = self.capture.view(index)
+            rendered = scene.render(self.capture.cameras[index], channels=("rgb",)).rgb
+            assert rendered is not None
+            scores.append(float(psnr(rendered[0].cpu(), view.image, mask=view.mask)))
+        return {"psnr": sum(scores) / len(scores)} if scores else {}
+
+    def gaussians(self) -> Gaussians:
+        """A detached view of the current Gaussians, in the capture's frame."""
+        return Gaussians(**{name: self.params[name].detach() for name in NAMES})
+
+    def renderable(self) -> SplatScene:
+        """The current scene in the capture's frame; it changes as training goes on."""
+        return SplatScene(self.gaussians(), antialiased=self.config.antialiased)
+
+    def save_scene(self, path: Path) -> Path:
+        """Write the Gaussians as PLY in the frame of the source."""
+        gaussians = _on(self.gaussians(), torch.device("cpu"))
+        gaussians = gaussians.transformed(self.capture.T_source_capture)
+        save(gaussians, path, overwrite=True, antialiased=self.config.antialiased)
+        return path
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the continuation depends on."""
+        state: dict[str, Any] = {
+            "params": {name: self.params[name].detach() for name in NAMES},
+            "optimizer": {
+                name: self.optimizer.state[self.params[name]]
+                for name in NAMES
+                if self.params[name] in self.optimizer.state
+            },
+            "strategy": self.strategy.state_dict(),
+            "order": self._order.state_dict(),
+            "backgrounds": self._backgrounds.get_state(),
+        }
+        for name, module in (("exposure", self._exposure), ("poses", self._poses)):
+            if module is not None:
+                state[name] = module.state_dict()
+        if self._corrections is not None:
+            state["corrections"] = self._corrections.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state` was taken."""
+        stored = Gaussians(**{name: state["params"][name].to(self.device) for name in NAMES})
+        self.params = Parameters(stored)
+        self.optimizer = _optimizer(self.params, self.config)
+        for name, moments in state["optimizer"].items():
+            self.optimizer.state[self.params[name]] = {
+                key: value.clone() if key == "step" else value.to(self.device).clone()
+                for key, value in moments.items()
+            }
+        self.strategy.initialize_state(len(self.params))
+        self.strategy.load_state_dict(state["strategy"])
+        self._order.load_state_dict(state["order"])
+        self._backgrounds.set_state(state["backgrounds"])
+        for name, module in (("exposure", self._exposure), ("poses", self._poses)):
+            if module is not None:
+                module.load_state_dict(state[name])
+        if self._corrections is not None:
+            self._corrections.load_state_dict(state["corrections"])
+
+
+def _completed(config: SplatsConfig, capture: Capture) -> SplatsConfig:
+    """`config` with what it leaves to the capture filled in."""
+    if config.max_gaussians is not None:
+        return config
+    pixels = capture.cameras.width * capture.cameras.height
+    count = max(1000, round(config.gaussians_per_pixel * pixels))
+    logger.info("Up to %d Gaussians (%.2g per pixel).", count, config.gaussians_per_pixel)
+    return replace(config, max_gaussians=count)
+
+
+def _optimizer(params: Parameters, config: SplatsConfig) -> SelectiveAdam:
+    """One group per parameter; the first holds the means, whose rate decays."""
+    rates = {
+        "means": config.lr_means,
+        "quats": config.lr_quats,
+        "log_scales": config.lr_scales,
+        "logit_opacities": config.lr_opacities,
+        "sh0": config.lr_sh0,
+        "shN": config.lr_shN,
+    }
+    groups = [{"params": [params[name]], "lr": rates[name]} for name in NAMES]
+    return SelectiveAdam(groups, eps=1e-15)
+
+
+def _strategy(config: SplatsConfig, capture: Capture, seed: int) -> Strategy:
+    assert config.max_gaussians is not None
+    if config.strategy == "mcmc":
+        mcmc = McmcConfig(
+            max_gaussians=config.max_gaussians,
+            refine_every=config.refine_every,
+            noise=config.noise,
+            opacity_weight=config.opacity_weight,
+            scale_weight=config.scale_weight,
+        )
+        return McmcStrategy(mcmc, seed=seed)
+    default = DefaultConfig(
+        max_gaussians=config.max_gaussians,
+        refine_every=config.refine_every,
+        grow_gradient=config.grow_gradient,
+        absgrad=config.absgrad,
+    )
+    return DefaultStrategy(default, extent=capture.extent, seed=seed)
+
+
+def _on(gaussians: Gaussians, device: torch.device) -> Gaussians:
+    return Gaussians(**{name: getattr(gaussians, name).to(device) for name in NAMES})
