@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import scripts.train
-from captures.sample import make_sample_capture
+from captures import write_colmap
+from captures.paths import cameras_around, orbit_path
 from scripts.main import main
 from splats.formats import ply
 from splats.gaussians import Gaussians
@@ -78,8 +81,17 @@ class StubMethod:
 
 @pytest.fixture(scope="module")
 def capture_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sample") / "capture"
-    return make_sample_capture(folder, num_views=9, width=32, height=24)
+    """Nine 32 x 24 photos, black but for a bright corner, around the unit cube."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "images").mkdir()
+    names = [f"{index}.png" for index in range(9)]
+    for name in names:
+        photo = np.zeros((24, 32, 3), np.uint8)
+        photo[:6, :8] = 200
+        Image.fromarray(photo).save(folder / "images" / name)
+    around = cameras_around(torch.tensor([[-1.0] * 3, [1.0] * 3]), width=32, height=24)
+    write_colmap(folder, orbit_path(around, 9), names)
+    return folder
 
 
 @pytest.fixture
@@ -116,7 +128,8 @@ def test_help_is_quick_because_it_imports_no_torch():
     code = "import sys; from scripts.main import main; main(['--help'])"
     code += "; sys.exit('torch' in sys.modules or 'tyro' in sys.modules)"
     root = Path(scripts.__file__).parent.parent
-    result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert result.returncode == 0
     assert "train" in result.stdout
 
@@ -153,16 +166,13 @@ def test_train_eval_render_info(capsys, tmp_path, capture_folder, stub):
 
     info = run_json(capsys, "info", out)
     assert info["kind"] == "run" and info["num_primitives"] == 40
-    video = run_json(
-        capsys, "render", out, tmp_path / "o.mp4", "--seconds", 0.2, "--path", "spiral"
-    )
-    assert video["num_frames"] == 6 and (tmp_path / "o.mp4").is_file()
+    target = tmp_path / "o.mp4"
+    video = run_json(capsys, "render", out, target, "--seconds", 0.2, "--path", "spiral")
+    assert video["num_frames"] == 6 and target.is_file()
 
 
 @pytest.mark.parametrize("channel", ["rgb", "depth", "alpha"])
 def test_render_needs_no_capture_and_takes_odd_sizes(capsys, tmp_path, scene_path, channel):
-    from PIL import Image
-
     result = run_json(
         capsys, "render", scene_path, tmp_path / "frames", "--seconds", 0.1,
         "--width", 33, "--height", 21, "--channel", channel,
