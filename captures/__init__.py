@@ -5,6 +5,7 @@ from .capture import Capture, SparsePoints, View
 from .checks import ensure_shape
 from .colmap import write_colmap
 from .load import load_capture
+from .metrics import lpips_or_none, psnr, ssim
 from .renderable import Channel, Renderable, RenderOutput
 from .similarity import Similarity
 
@@ -20,5 +21,8 @@ __all__ = [
     "View",
     "ensure_shape",
     "load_capture",
+    "lpips_or_none",
+    "psnr",
+    "ssim",
     "write_colmap",
 ]
