@@ -65,6 +65,7 @@ def _gray(frame: Any) -> Float[np.ndarray, "H W"]:
 def _decoded(video: Path) -> Iterator[Any]:
     try:
         import av
+        from av.error import FFmpegError
     except ImportError as error:
         raise ImportError(
             'Reading a video needs PyAV; install it with pip install "fieldwright[capture]".'
@@ -74,7 +75,7 @@ def _decoded(video: Path) -> Iterator[Any]:
             if not container.streams.video:
                 raise ValueError(f"{video} has no video stream; choose a video or a photo folder.")
             yield from container.decode(container.streams.video[0])
-    except av.error.FFmpegError as error:
+    except FFmpegError as error:
         raise ValueError(
             f"{video} cannot be decoded ({error}); check that it plays or convert it to MP4."
         ) from error

@@ -55,7 +55,7 @@ def _facing(
     vertices: Float[np.ndarray, "V 3"],
     faces: Int[np.ndarray, "F 3"],
     normals: Float[np.ndarray, "V 3"],
-) -> Int[np.ndarray, "F 3"]:
+) -> Int[np.ndarray, "G 3"]:
     """The faces wound to agree with the surface normals; those without area are dropped."""
     first, second, third = (vertices[faces[:, k]] for k in range(3))
     areas = np.cross(second - first, third - first)

@@ -103,9 +103,8 @@ def test_verdict_says_what_to_try_when_few_registered() -> None:
 @pytest.mark.slow
 def test_sample_scene_gets_back_its_exact_poses(tmp_path: Path) -> None:
     pytest.importorskip("pycolmap")
-    size = {"num_views": 40, "width": 480, "height": 360}
-    sample = make_sample_capture(tmp_path / "sample", **size)
-    exact = spiral_cameras(**size)
+    sample = make_sample_capture(tmp_path / "sample", num_views=40, width=400, height=300)
+    exact = spiral_cameras(40, 400, 300)
     options = FromImagesOptions(intrinsics=exact.Ks[0].numpy())
     report = from_images(sample / "images", tmp_path / "out", options)
     assert report.num_registered >= 38

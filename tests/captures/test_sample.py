@@ -1,0 +1,160 @@
+"""The sample capture: repeatable bytes, and images, depths, mesh and points that agree."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from captures import load_capture
+from captures.raycast import Box, Lathe, Solid, Sphere, Torus
+from captures.sample import DEPTH_UNIT, make_sample_capture, spiral_cameras
+from captures.still_life import turn_x, turn_z
+
+NUM_VIEWS, WIDTH, HEIGHT = 4, 64, 48
+
+
+def _make(folder: Path, *, num_threads: int | None = None) -> Path:
+    return make_sample_capture(
+        folder, num_views=NUM_VIEWS, width=WIDTH, height=HEIGHT, num_threads=num_threads
+    )
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _make(tmp_path_factory.mktemp("sample") / "capture")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def _depth(folder: Path, index: int) -> np.ndarray:
+    with Image.open(folder / "depths" / f"view_{index:03d}.png") as image:
+        return np.asarray(image).astype(np.float64) * DEPTH_UNIT
+
+
+def _read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    header, body = path.read_bytes().split(b"end_header\n", 1)
+    lines = header.decode("ascii").splitlines()
+    num_vertices, num_faces = (int(line.split()[2]) for line in lines if "element" in line)
+    vertex = np.dtype([("position", "<f4", 3), ("color", "u1", 3)])
+    face = np.dtype([("count", "u1"), ("indices", "<i4", 3)])
+    vertices = np.frombuffer(body, vertex, num_vertices)
+    faces = np.frombuffer(body, face, num_faces, offset=vertices.nbytes)
+    return vertices["position"].astype(np.float64), faces["indices"]
+
+
+def _project(points: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
+    camera = spiral_cameras(NUM_VIEWS, WIDTH, HEIGHT)[index]
+    viewmat, K = camera.viewmats[0].numpy(), camera.Ks[0].numpy()
+    local = points @ viewmat[:3, :3].T + viewmat[:3, 3]
+    projected = local @ K.T
+    return projected[:, :2] / projected[:, 2:], local[:, 2]
+
+
+def test_same_arguments_give_the_same_bytes_with_any_number_of_threads(
+    sample: Path, tmp_path: Path
+) -> None:
+    again = _make(tmp_path / "again", num_threads=1)
+    assert _digests(again) == _digests(sample)
+
+
+def test_loads_as_a_colmap_capture_with_the_exact_cameras(sample: Path) -> None:
+    capture = load_capture(sample)
+    assert len(capture) == NUM_VIEWS
+    expected = spiral_cameras(NUM_VIEWS, WIDTH, HEIGHT)
+    found = capture.T_source_capture.apply_to_cameras(capture.cameras)
+    torch.testing.assert_close(found.positions, expected.positions, atol=1e-5, rtol=0)
+    assert capture.view(0).image.std() > 0.1
+
+
+def test_mesh_vertices_that_are_seen_lie_at_the_depth_of_their_pixel(sample: Path) -> None:
+    vertices, _ = _read_mesh(sample / "mesh.ply")
+    for index in range(NUM_VIEWS):
+        depth = _depth(sample, index)
+        pixels, z = _project(vertices, index)
+        cell = np.floor(pixels).astype(int)
+        inside = (z > 0) & (cell >= 0).all(1) & (cell < [WIDTH, HEIGHT]).all(1)
+        column, row = cell[inside].T
+        # Within a pixel of a vertex the surface may slope; compare with the 3 x 3 neighbourhood.
+        padded = np.pad(depth, 1, mode="edge")
+        around = np.stack(
+            [padded[row + dy, column + dx] for dy in range(3) for dx in range(3)], axis=1
+        )
+        tolerance = 0.02
+        assert (z[inside] > around.min(1) - tolerance).mean() > 0.999  # nothing floats in front
+        # Every pixel's depth is met by the mesh: most pixels hold a vertex at their depth.
+        near = np.abs(z[inside] - depth[row, column]) < 0.05
+        met = np.zeros(depth.shape, bool)
+        met[row[near], column[near]] = True
+        assert met.mean() > 0.7
+
+
+def test_mesh_casts_the_same_depths_as_the_renderer(sample: Path) -> None:
+    trimesh = pytest.importorskip("trimesh")
+    vertices, faces = _read_mesh(sample / "mesh.ply")
+    camera = spiral_cameras(NUM_VIEWS, WIDTH, HEIGHT)[1]
+    rng = np.random.default_rng(0)
+    pixels = np.stack([rng.integers(0, 64, 60), rng.integers(0, 48, 60)], axis=1)
+    K, camtoworld = camera.Ks[0].numpy(), camera.camtoworlds[0].numpy()
+    rays = np.concatenate([pixels + 0.5, np.ones((60, 1))], axis=1) @ np.linalg.inv(K).T
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    hits, which, _ = mesh.ray.intersects_location(
+        np.repeat(camtoworld[None, :3, 3], 60, 0), rays @ camtoworld[:3, :3].T
+    )
+    z = _project(hits, 1)[1]
+    nearest = np.full(60, np.inf)
+    np.minimum.at(nearest, which, z)
+    expected = _depth(sample, 1)[pixels[:, 1], pixels[:, 0]]
+    # Chords of the tessellation cut at most a few thousandths; silhouettes may fall either way.
+    assert (np.abs(nearest - expected) < 0.01).mean() > 0.93
+    assert np.median(np.abs(nearest - expected)) < 1e-3  # half a depth step plus chords
+
+
+SOLIDS: tuple[Solid, ...] = (
+    Sphere(radius=0.7, center=(0.3, -0.2, 0.1), rotation=turn_x(30.0)),
+    Torus(ring=0.6, tube=0.2, rotation=turn_x(50.0)),
+    Torus(ring=0.2, tube=0.5, center=(0.1, 0.0, 0.2)),
+    Box(half=(0.6, 0.4, 0.3), rounding=0.1, rotation=turn_z(25.0)),
+    Lathe.from_outline([(0.0, 0.3), (0.5, 0.6), (1.0, 0.0)]).placed((0.1, 0.2, -0.4), turn_x(15.0)),
+)
+
+
+@pytest.mark.parametrize("solid", SOLIDS, ids=lambda solid: type(solid).__name__)
+def test_rays_hit_the_chart_and_the_chart_inverts(solid: Solid) -> None:
+    rng = np.random.default_rng(0)
+    count = 400
+    faces = rng.integers(0, len(solid.face_sizes), count)
+    u, v = rng.uniform(0.05, 0.95, (2, count)).astype(np.float32)
+    points = solid.chart(faces, u, v)
+    again = solid.coordinates(points)
+    np.testing.assert_array_equal(again[0], faces)
+    np.testing.assert_allclose(solid.chart(*again), points, atol=2e-3)
+    normals = solid.normal(points)
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=0), 1, atol=1e-5)
+    # A ray that comes in along the normal meets the surface at the chart's point, or earlier.
+    distance = solid.intersect(points + 3 * normals, -normals)
+    assert (distance < 3.003).all()
+    assert (np.abs(distance - 3) < 3e-3).mean() > 0.75  # the rest is hidden by the solid itself
+    assert np.isinf(solid.intersect(points + 3 * normals, normals)).all()
+
+
+def test_existing_folder_is_kept_without_overwrite(sample: Path) -> None:
+    before = _digests(sample)
+    with pytest.raises(FileExistsError, match="exists already"):
+        _make(sample)
+    assert _digests(sample) == before
+
+
+def test_no_views_is_an_error_that_names_the_argument(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`num_views` must be at least 1, got 0"):
+        make_sample_capture(tmp_path / "none", num_views=0)
