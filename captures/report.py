@@ -83,7 +83,7 @@ class ReportFolder:
             ("PSNR", f"{result.psnr:.2f}", "dB"),
             ("SSIM", f"{result.ssim:.4f}", ""),
             ("LPIPS", "–" if result.lpips is None else f"{result.lpips:.4f}", ""),
-            ("File", f"{result.num_bytes / 1e6:.2f}", "MB"),
+            ("File", *_size(result.num_bytes)),
             ("Speed", f"{result.frames_per_second:.1f}", "frames/s"),
         ]
         if result.num_primitives is not None:
@@ -126,6 +126,12 @@ class ReportFolder:
             f"<section><h3>{escape(score.name)}<span>{score.psnr:.2f} dB · "
             f"SSIM {score.ssim:.4f}{lpips}</span></h3><div class=row>{pictures}</div></section>"
         )
+
+
+def _size(num_bytes: int) -> tuple[str, str]:
+    return (
+        (f"{num_bytes / 1e6:.2f}", "MB") if num_bytes >= 1e5 else (f"{num_bytes / 1e3:.1f}", "kB")
+    )
 
 
 def _css_color(value: float) -> str:

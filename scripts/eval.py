@@ -110,7 +110,7 @@ def facts(path: Path, capture: Capture, background: str, device: str) -> dict[st
         "Scene": str(path),
         "Capture": str(capture.source),
         "Split": capture.split,
-        "Resolution": f"{capture.cameras.width} x {capture.cameras.height}, {capture.resolution}",
+        "Resolution": capture.resolution,
         "Background": background,
         "Protocol": "render and photo rounded to 8 bits; mean of per-image values; file reloaded",
         "Device": device,

@@ -138,8 +138,8 @@ def run(config: Any) -> dict[str, Any]:
         settings.data, downscale=settings.downscale, test_every=settings.test_every
     )
     console.print(
-        f"Capture: {len(capture)} images of {capture.cameras.width} x {capture.cameras.height} "
-        f"({capture.resolution}), {len(capture.train)} to train on, {len(capture.test)} held out"
+        f"Capture: {len(capture)} images ({capture.resolution}), "
+        f"{len(capture.train)} to train on, {len(capture.test)} held out"
     )
     directory = RunDirectory.create(
         config.out,
