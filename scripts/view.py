@@ -20,7 +20,7 @@ class ViewConfig(Common):
     """Runs or scene files, shown one at a time."""
     data: Path | None = None
     """Capture whose cameras and photos to show; in the frame of the scenes."""
-    downscale: float | None = None
+    downscale: int | None = None
     """Factor by which to shrink the photos."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets other machines connect."""
@@ -42,7 +42,8 @@ def run(config: ViewConfig) -> dict[str, Any]:
     if config.data is not None:
         from captures import load_capture
 
-        capture = load_capture(config.data, downscale=config.downscale)
+        # Scene files are in the frame of the capture as stored, not in the one training normalizes to.
+        capture = load_capture(config.data, downscale=config.downscale, normalize=False)
     with SceneViewer(
         scenes,
         capture,
