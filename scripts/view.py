@@ -42,7 +42,7 @@ def run(config: ViewConfig) -> dict[str, Any]:
     if config.data is not None:
         from captures import load_capture
 
-        # Scene files are in the frame of the capture as stored, not in the one training normalizes to.
+        # Scene files are in the frame of the capture as stored, not the normalized one.
         capture = load_capture(config.data, downscale=config.downscale, normalize=False)
     with SceneViewer(
         scenes,
