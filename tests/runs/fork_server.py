@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from tests.runs.toy import ToyTrainee
 from tests.runs.toy_run import run_toy
 
 STOPPED_EXIT = 75
@@ -25,7 +26,6 @@ STOPPED_EXIT = 75
 
 def child(request: dict[str, Any]) -> int:
     """Train; 0 when done, 75 when a signal ended it between two steps."""
-    torch.set_num_threads(1)
     if limit := request.get("file_limit"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     path = Path(request["path"])
@@ -38,8 +38,18 @@ def child(request: dict[str, Any]) -> int:
     return 0 if summary.interrupted_by is None else STOPPED_EXIT
 
 
+def warm_up() -> None:
+    """Let torch import what its optimizers import when first used."""
+    toy = ToyTrainee()
+    toy.weights.grad = torch.zeros_like(toy.weights)
+    toy.optimizer.step()
+    toy.load_state_dict(toy.state_dict())
+
+
 def main() -> None:
     """Serve until standard input ends."""
+    torch.set_num_threads(1)
+    warm_up()
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:

@@ -17,7 +17,7 @@ from .conftest import TrainingProcesses
 from .toy import CrashingToy, Interrupted
 from .toy_run import INTERVAL, deliverables, run_toy, steps_done
 
-MANY_STEPS = 1000
+MANY_STEPS = 1500
 
 
 def wait_for_step(path: Path, step: int) -> None:
@@ -51,7 +51,7 @@ def test_twenty_kills_lose_at_most_one_interval_each(
     for _ in range(20):
         before = newest_step(killed)
         pid = processes.start(killed, max_steps=MANY_STEPS)
-        wait_for_step(killed, before + moments.randrange(1, MANY_STEPS // 20))
+        wait_for_step(killed, before + moments.randrange(1, 50))
         select.select([], [], [], moments.uniform(0.0, 0.004))
         os.kill(pid, signal.SIGKILL)
         assert processes.wait() == -signal.SIGKILL

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import math
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -25,6 +27,7 @@ from runs import (
 )
 from runs.watch import find_nan
 
+from .conftest import REPOSITORY
 from .toy import ToyTrainee
 from .toy_run import run_toy
 
@@ -136,17 +139,14 @@ def test_pipe_gets_one_line_per_log_and_terminal_a_bar(tmp_path: Path) -> None:
 
 
 def test_loop_costs_less_than_50_microseconds_per_step(tmp_path: Path) -> None:
-    class Idle(ToyTrainee):
-        loss = torch.tensor(0.5)
-
-        def step(self, step: int, progress: float) -> dict[str, float | torch.Tensor]:
-            return {"loss": self.loss}
-
-    steps = 20_000
-    begin = time.process_time()
-    cadence = Cadence(checkpoint_every_seconds=None, log_every=100)
-    run_toy(tmp_path / "run", max_steps=steps, trainee=Idle(), cadence=cadence)
-    assert (time.process_time() - begin) / steps < 50e-6  # 12e-6 with run-time type checks on
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.runs.loop_cost", str(tmp_path)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(result.stdout) < 50e-6  # 6.5e-6 on a busy two-core machine
 
 
 def test_bad_settings_are_named() -> None:
