@@ -1,4 +1,4 @@
-"""Prints the processor seconds that the loop itself spends per step, without run-time type checks."""
+"""Prints the processor seconds that the loop spends per step, without run-time type checks."""
 
 from __future__ import annotations
 
