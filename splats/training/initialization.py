@@ -58,7 +58,9 @@ def gaussians_at(points: SparsePoints, *, sh_degree: int, opacity: float) -> Gau
     num = len(positions)
     neighbours = min(4, num)
     distances, _ = cKDTree(positions.numpy()).query(positions.numpy(), k=neighbours)
-    spacing = np.sqrt(np.mean(np.square(distances.reshape(num, -1)[:, 1:]), axis=1, initial=0))
+    others = np.square(distances.reshape(num, -1)[:, 1:])
+    # A lone point has no spacing; a hundredth of the normalized scene is as good as any.
+    spacing = np.sqrt(others.mean(axis=1)) if num > 1 else np.full(1, 0.01)
     scales = torch.from_numpy(spacing).float().clamp(min=1e-6)
     return Gaussians(
         means=positions.clone(),
