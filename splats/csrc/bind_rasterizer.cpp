@@ -36,9 +36,9 @@ Camera camera(Address view, Address K, int width, int height) {
 }
 
 ShArgs sh_args(long N, int degree, Address view, Address means, Address sh0, long stride0,
-               Address shN, long strideN, Address radii, Address colors) {
+               Address shN, long strideN, int rest, Address radii, Address colors) {
   return {N,       degree,  camera(view, 0, 0, 0),   at<const float>(means),
-          at<const float>(sh0), at<const float>(shN), stride0, strideN,
+          at<const float>(sh0), at<const float>(shN), stride0, strideN, rest,
           at<const int32_t>(radii), at<float>(colors)};
 }
 
@@ -96,21 +96,22 @@ void bind_rasterizer(nb::module_& m) {
         });
   m.def("sh_colors",
         [](long N, int degree, Address view, Address means, Address sh0, long stride0, Address shN,
-           long strideN, Address radii, Address colors) {
+           long strideN, int rest, Address radii, Address colors) {
           nb::gil_scoped_release release;
           const ShArgs args =
-              sh_args(N, degree, view, means, sh0, stride0, shN, strideN, radii, colors);
+              sh_args(N, degree, view, means, sh0, stride0, shN, strideN, rest, radii, colors);
           FIELDWRIGHT_DISPATCH(sh_colors, args);
         });
   m.def("sh_colors_backward",
         [](long N, int degree, Address view, Address means, Address sh0, long stride0, Address shN,
-           long strideN, Address radii, Address colors, Address v_colors, Address v_means,
+           long strideN, int rest, Address radii, Address colors, Address v_colors,
+           bool accumulate, Address v_means,
            Address v_sh0, Address v_shN, Address v_view) {
           nb::gil_scoped_release release;
           const ShBackwardArgs args{
-              sh_args(N, degree, view, means, sh0, stride0, shN, strideN, radii, colors),
-              at<const float>(v_colors), at<float>(v_means), at<float>(v_sh0), at<float>(v_shN),
-              at<double>(v_view)};
+              sh_args(N, degree, view, means, sh0, stride0, shN, strideN, rest, radii, colors),
+              at<const float>(v_colors), at<float>(v_means), accumulate, at<float>(v_sh0),
+              at<float>(v_shN), at<double>(v_view)};
           FIELDWRIGHT_DISPATCH(sh_colors_backward, args);
         });
   m.def("bin",

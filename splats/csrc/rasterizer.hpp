@@ -47,6 +47,7 @@ struct ShArgs {
   const float* means;        // [N,3]
   const float *sh0, *shN;    // first row of 3 and of 3 (K - 1) values
   long stride0, strideN;
+  int rest;                  // coefficients from degree 1 on that each Gaussian has, used or not
   const int32_t* radii;      // [N,2]
   float* colors;             // [N,3] = max(SH + 0.5, 0), 0 where culled
 };
@@ -55,7 +56,8 @@ struct ShBackwardArgs {
   ShArgs forward;            // `colors` as the forward pass left them
   const float* v_colors;     // [N,3]
   float* v_means;            // [N,3], accumulated into; may be null
-  float *v_sh0, *v_shN;      // laid out as sh0 and shN, accumulated into
+  bool accumulate;           // add to v_sh0 and v_shN instead of writing every row
+  float *v_sh0, *v_shN;      // laid out as sh0 and shN
   double* v_view;            // [12] as above; may be null
 };
 

@@ -1,6 +1,7 @@
 // View-dependent colours from real spherical harmonics up to degree 4, and their gradient.
 // Basis and signs as in splats/sh.py (Sloan 2013).
 #include <algorithm>
+#include <cstring>
 
 #include "rasterizer.hpp"
 #include "rows.hpp"
@@ -131,31 +132,46 @@ void colors_block(const ShArgs& a, const Center& center, int K, long i, int coun
   }
 }
 
+inline void put(float* out, float value, bool accumulate) {
+  *out = accumulate ? *out + value : value;
+}
+
 void backward_block(const ShBackwardArgs& args, const Center& center, int K, long i, int count,
                     vf* v_center) {
   const ShArgs& a = args.forward;
-  if (!any_seen(a.radii + 2 * i, count)) return;
-  const Directions dir = directions(a.means + 3 * i, count, center);
-  vf values[kMaxBases];
-  basis(a.degree, dir.d[0], dir.d[1], dir.d[2], values);
+  const bool add = args.accumulate;
+  const bool seen = any_seen(a.radii + 2 * i, count);
+  Directions dir;
   alignas(64) float b[kMaxBases][kLanes], t[kMaxBases][kLanes] = {};
-  for (int k = 0; k < K; ++k) store(b[k], values[k]);
+  if (seen) {
+    dir = directions(a.means + 3 * i, count, center);
+    vf values[kMaxBases];
+    basis(a.degree, dir.d[0], dir.d[1], dir.d[2], values);
+    for (int k = 0; k < K; ++k) store(b[k], values[k]);
+  }
   for (int lane = 0; lane < count; ++lane) {
-    if (a.radii[2 * (i + lane)] == 0) continue;
+    float* v_head = args.v_sh0 + a.stride0 * (i + lane);
+    float* v_rest = args.v_shN + a.strideN * (i + lane);
+    if (a.radii[2 * (i + lane)] == 0) {
+      if (add) continue;
+      std::memset(v_head, 0, 3 * sizeof(float));
+      std::memset(v_rest, 0, 3 * a.rest * sizeof(float));
+      continue;
+    }
     const float *color = a.colors + 3 * (i + lane), *v = args.v_colors + 3 * (i + lane);
     const float red = color[0] > 0 ? v[0] : 0, green = color[1] > 0 ? v[1] : 0,
                 blue = color[2] > 0 ? v[2] : 0;
-    float* v_head = args.v_sh0 + a.stride0 * (i + lane);
-    float* v_rest = args.v_shN + a.strideN * (i + lane);
     const float* rest = a.shN + a.strideN * (i + lane);
-    v_head[0] += C0 * red, v_head[1] += C0 * green, v_head[2] += C0 * blue;
+    put(v_head, C0 * red, add), put(v_head + 1, C0 * green, add), put(v_head + 2, C0 * blue, add);
     for (int k = 1; k < K; ++k) {
-      v_rest[3 * k - 3] += b[k][lane] * red;
-      v_rest[3 * k - 2] += b[k][lane] * green;
-      v_rest[3 * k - 1] += b[k][lane] * blue;
+      put(v_rest + 3 * k - 3, b[k][lane] * red, add);
+      put(v_rest + 3 * k - 2, b[k][lane] * green, add);
+      put(v_rest + 3 * k - 1, b[k][lane] * blue, add);
       t[k][lane] = rest[3 * k - 3] * red + rest[3 * k - 2] * green + rest[3 * k - 1] * blue;
     }
+    if (!add) std::memset(v_rest + 3 * (K - 1), 0, 3 * (a.rest - (K - 1)) * sizeof(float));
   }
+  if (!seen) return;
   if (a.degree == 0 || !args.v_means) return;
   vf weights[kMaxBases], g[3];
   for (int k = 0; k < K; ++k) weights[k] = load(t[k]);

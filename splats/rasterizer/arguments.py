@@ -108,6 +108,7 @@ class Inputs:
     covars: Float[Tensor, "... N 3 3"] | None
     backgrounds: Float[Tensor, "... C D"] | None
     masks: Bool[Tensor, "... C tile_height tile_width"] | None
+    sh_rest: Float[Tensor, "... N rest 3"] | None = None
 
     def check(self, options: Options) -> None:
         """Raise `ValueError` for the first argument of a wrong shape, dtype or device."""
@@ -145,6 +146,10 @@ class Inputs:
         self, batch: tuple[int, ...], cameras: int, num: int, sh_degree: int | None
     ) -> int:
         """Number of channels of `colors` once evaluated."""
+        if self.sh_rest is not None and sh_degree is None:
+            raise ValueError(
+                "`sh_rest` holds SH coefficients, so `sh_degree` must be given with it."
+            )
         colors, trailing = self.colors, 1 if sh_degree is None else 2
         per_camera = colors.dim() == len(batch) + 2 + trailing
         lead = (*batch, cameras, num) if per_camera else (*batch, num)
@@ -154,13 +159,25 @@ class Inputs:
                 raise ValueError(f"`colors` must have at least one channel, got {[*colors.shape]}.")
             return colors.shape[-1]
         ensure_shape("colors", colors, (*lead, "K", 3), "SH coefficients, as `sh_degree` is given.")
-        needed = num_sh_bases(sh_degree)
-        if colors.shape[-2] < needed:
+        given, needed = colors.shape[-2], num_sh_bases(sh_degree)
+        if self.sh_rest is not None:
+            hint = "degree 0 alone, as `sh_rest` is given."
+            ensure_shape("colors", colors, (*batch, num, 1, 3), hint)
+            ensure_shape("sh_rest", self.sh_rest, (*batch, num, "rest", 3))
+            given += self.sh_rest.shape[-2]
+        if given < needed:
             raise ValueError(
                 f"`colors` must hold at least {needed} SH coefficients for `sh_degree` "
-                f"{sh_degree}, got {colors.shape[-2]}; lower `sh_degree`."
+                f"{sh_degree}, got {given}; lower `sh_degree`."
             )
         return 3
+
+    @property
+    def coefficients(self) -> Tensor:
+        """SH coefficients [..., K, 3] in one tensor."""
+        if self.sh_rest is None:
+            return self.colors
+        return torch.cat([self.colors, self.sh_rest], dim=-2)
 
     def _check_types(self) -> None:
         dtype, device = self.means.dtype, self.means.device

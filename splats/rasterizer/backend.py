@@ -85,13 +85,15 @@ class Backend(Protocol):
         means: Float[Tensor, "N 3"],
         viewmats: Float[Tensor, "C 4 4"],
         coefficients: Float[Tensor, "*C N K 3"],
+        rest: Float[Tensor, "N rest 3"] | None,
         radii: Int32[Tensor, "C N 2"],
     ) -> Float[Tensor, "C N 3"]:
         """Colours max(0, 0.5 + SH(direction)), zero for culled Gaussians.
 
         The direction runs from the camera centre -R^T t (`viewmats` are rigid) to the mean.
         `coefficients` are [N, K, 3] for all cameras or [C, N, K, 3]; of the K >= (degree + 1)^2
-        only the first (degree + 1)^2 are used. Gradients reach means, viewmats, coefficients.
+        only the first (degree + 1)^2 are used. Where `rest` is given it holds those from degree 1
+        on and `coefficients` are [N, 1, 3]. Gradients reach means, viewmats and coefficients.
         """
         ...
 

@@ -79,10 +79,11 @@ class CpuBackend:
         means: Float[Tensor, "N 3"],
         viewmats: Float[Tensor, "C 4 4"],
         coefficients: Float[Tensor, "*C N K 3"],
+        rest: Float[Tensor, "N rest 3"] | None,
         radii: Int32[Tensor, "C N 2"],
     ) -> Float[Tensor, "C N 3"]:
         """See `Backend.spherical_harmonics`."""
-        return _SphericalHarmonics.apply(degree, means, viewmats, coefficients, radii)
+        return _SphericalHarmonics.apply(degree, means, viewmats, coefficients, rest, radii)
 
     def bin(
         self,
@@ -229,55 +230,72 @@ class _Project(torch.autograd.Function):
 class _SphericalHarmonics(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, degree: int, means: Tensor, viewmats: Tensor, coefficients: Tensor, radii: Tensor
+        ctx: Any,
+        degree: int,
+        means: Tensor,
+        viewmats: Tensor,
+        coefficients: Tensor,
+        rest: Tensor | None,
+        radii: Tensor,
     ) -> Tensor:
         means, viewmats, coefficients, radii = (
             tensor.contiguous() for tensor in (means, viewmats, coefficients, radii)
         )
+        rest = None if rest is None else rest.contiguous()
         colors = means.new_empty(len(viewmats), len(means), 3)
         for camera in range(len(viewmats)):
             _native.sh_colors(
-                *_SphericalHarmonics._inputs(degree, means, viewmats, coefficients, camera),
+                len(means),
+                degree,
+                _row(viewmats, camera),
+                _address(means),
+                *_split_rows(coefficients, rest, camera),
                 _row(radii, camera),
                 _row(colors, camera),
             )
-        ctx.save_for_backward(means, viewmats, coefficients, radii, colors)
+        ctx.save_for_backward(means, viewmats, coefficients, rest, radii, colors)
         ctx.degree = degree
         return colors
 
     @staticmethod
-    def _inputs(
-        degree: int, means: Tensor, viewmats: Tensor, coefficients: Tensor, camera: int
-    ) -> tuple[int, ...]:
-        """The leading arguments of both kernels: one [N, K, 3] array, split after degree 0."""
-        first = _row(coefficients, camera) if coefficients.dim() == 4 else _address(coefficients)
-        stride = 3 * coefficients.shape[-2]
-        view = _row(viewmats, camera)
-        return len(means), degree, view, _address(means), first, stride, first + 12, stride
-
-    @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        means, viewmats, coefficients, radii, colors = ctx.saved_tensors
+        means, viewmats, coefficients, rest, radii, colors = ctx.saved_tensors
         v_colors = gradients[0].contiguous()
-        v_coefficients = torch.zeros_like(coefficients)
-        v_means = torch.zeros_like(means) if ctx.needs_input_grad[1] else None
+        v_coefficients = torch.empty_like(coefficients)
+        v_rest = None if rest is None else torch.empty_like(rest)
         v_view = None
         if ctx.needs_input_grad[2]:
             v_view = torch.zeros(len(viewmats), 12, dtype=torch.float64)
-            v_means = torch.zeros_like(means) if v_means is None else v_means
+        v_means = torch.zeros_like(means)
         for camera in range(len(viewmats)):
-            per_camera = coefficients.dim() == 4
-            v_first = _row(v_coefficients, camera) if per_camera else _address(v_coefficients)
+            v_head, _, v_tail, _, _ = _split_rows(v_coefficients, v_rest, camera)
+            first_use = camera == 0 or coefficients.dim() == 4
             _native.sh_colors_backward(
-                *_SphericalHarmonics._inputs(ctx.degree, means, viewmats, coefficients, camera),
+                len(means),
+                ctx.degree,
+                _row(viewmats, camera),
+                _address(means),
+                *_split_rows(coefficients, rest, camera),
                 *(_row(tensor, camera) for tensor in (radii, colors, v_colors)),
+                not first_use,
                 _address(v_means),
-                v_first,
-                v_first + 12,
+                v_head,
+                v_tail,
                 _row(v_view, camera),
             )
         v_viewmats = None if v_view is None else _viewmat_gradient(v_view, viewmats)
-        return None, v_means, v_viewmats, v_coefficients, None
+        return None, v_means, v_viewmats, v_coefficients, v_rest, None
+
+
+def _split_rows(
+    coefficients: Tensor, rest: Tensor | None, camera: int
+) -> tuple[int, int, int, int, int]:
+    """(address, row stride in floats) of degree 0 and of the rest, and how many the rest has."""
+    if rest is not None:
+        return _address(coefficients), 3, _address(rest), 3 * rest.shape[-2], rest.shape[-2]
+    first = _row(coefficients, camera) if coefficients.dim() == 4 else _address(coefficients)
+    bases = coefficients.shape[-2]
+    return first, 3 * bases, first + 3 * coefficients.element_size(), 3 * bases, bases - 1
 
 
 class _Composite(torch.autograd.Function):

@@ -27,7 +27,7 @@ def render_with_gsplat(inputs: Inputs, options: Options) -> tuple[Tensor, Tensor
         inputs.quats,
         inputs.scales,
         inputs.opacities,
-        inputs.colors,
+        inputs.coefficients,
         inputs.viewmats,
         inputs.Ks,
         options.width,

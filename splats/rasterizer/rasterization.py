@@ -40,6 +40,7 @@ def rasterization(
     camera_model: CameraModel = "pinhole",
     covars: Float[Tensor, "... N 3 3"] | None = None,
     masks: Bool[Tensor, "... C tile_height tile_width"] | None = None,
+    sh_rest: Float[Tensor, "... N rest 3"] | None = None,
     backend: BackendName = "auto",
     **gsplat_only: Any,
 ) -> tuple[Float[Tensor, "... C H W X"], Float[Tensor, "... C H W 1"], dict[str, Any]]:
@@ -77,6 +78,8 @@ def rasterization(
             (equidistant).
         covars: Covariances, world units squared, instead of `quats` and `scales`.
         masks: False for tiles that show the background only.
+        sh_rest: SH coefficients from degree 1 on, where `colors` holds degree 0 alone; joining
+            them costs a trainer several copies per step. Not in gsplat.
         backend: `auto` runs CUDA tensors on gsplat and CPU tensors on the native kernels, or on
             the torch reference where those are not built.
         **gsplat_only: gsplat's remaining options, refused unless they are off.
@@ -111,7 +114,7 @@ def rasterization(
         camera_model=camera_model,
     )
     inputs = Inputs(
-        means, quats, scales, opacities, colors, viewmats, Ks, covars, backgrounds, masks
+        means, quats, scales, opacities, colors, viewmats, Ks, covars, backgrounds, masks, sh_rest
     )
     inputs.check(options)
     name = choose_backend(backend, means)
@@ -249,7 +252,12 @@ def _channels(
         colors = scene.colors.expand(len(scene.viewmats), -1, -1)
     else:
         colors = backend.spherical_harmonics(
-            options.sh_degree, scene.means, scene.viewmats, scene.colors, projection.radii
+            options.sh_degree,
+            scene.means,
+            scene.viewmats,
+            scene.colors,
+            scene.sh_rest,
+            projection.radii,
         )
     background = scene.backgrounds
     if options.depth_mode:

@@ -78,9 +78,12 @@ class ReferenceBackend:
         means: Float[Tensor, "N 3"],
         viewmats: Float[Tensor, "C 4 4"],
         coefficients: Float[Tensor, "*C N K 3"],
+        rest: Float[Tensor, "N rest 3"] | None,
         radii: Int32[Tensor, "C N 2"],
     ) -> Float[Tensor, "C N 3"]:
         """See `Backend.spherical_harmonics`."""
+        if rest is not None:
+            coefficients = torch.cat([coefficients, rest], dim=-2)
         centres = -(viewmats[:, :3, :3].mT @ viewmats[:, :3, 3:]).squeeze(-1)
         visible = (radii > 0).all(dim=-1, keepdim=True)
         # Culled means may sit on the camera centre, where the direction has no gradient.
