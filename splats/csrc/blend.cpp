@@ -122,13 +122,16 @@ int blend_group(const Bins& bins, const Color* colors, const TilePixels& pixels,
       const vf weight = min(exp2(power), ceiling) * T[g];
       const vf next = T[g] - weight;
       const mask drawn = both(hit, gt(next, least));
-      alive[g] = and_not(alive[g], and_not(hit, drawn));
-      changed = true;
+      const mask stopped = and_not(hit, drawn);
+      if (any(stopped)) [[unlikely]] {
+        alive[g] = and_not(alive[g], stopped);
+        changed = true;
+      }
       const vf w = zero_unless(drawn, weight);
       T[g] = T[g] - w;
       for (int d = 0; d < D; ++d) C[g][d] = fma(w, splat(color.channel[d]), C[g][d]);
     }
-    if (changed) {
+    if (changed) [[unlikely]] {
       bool open = false;
       for (int g = 0; g < kGroup; ++g) open |= any(alive[g]);
       if (!open) {
