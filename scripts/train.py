@@ -6,14 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from captures import load_capture
+from captures import Capture, load_capture
 from runs import (
     METHODS,
     Budget,
@@ -21,15 +22,20 @@ from runs import (
     RunDirectory,
     RunError,
     Summary,
+    Trainee,
     config_from_json,
     list_plugins,
     load_plugin,
     make_progress,
+    read_metrics,
     train,
 )
 
 from . import STARTED_AT
 from .common import Common, console, resolve_device
+
+if TYPE_CHECKING:
+    from viewer import LiveViewer
 
 DEFAULT_STEPS = 7000
 """Length of a run that names no limit; the shorter of the two usual 3DGS schedules."""
@@ -59,6 +65,10 @@ class Train(Common):
     """Delete the run in `--out` and start again."""
     evaluate: bool = True
     """Score the written scene on the held-out photos afterwards."""
+    view: bool = False
+    """Show the scene in the browser while it trains."""
+    port: int = 8080
+    """Port of `--view`; the next free one is taken if it is in use."""
     method_name: tyro.conf.Suppress[str] = ""
     """Chosen by the word after `train`."""
 
@@ -124,6 +134,10 @@ def run(config: Any) -> dict[str, Any]:
     """Train, write the scene and evaluate it; returns the `--json` summary."""
     if config.data is None:
         raise ValueError("`--data` must name the folder of a capture; only --resume may omit it.")
+    if config.view:
+        from viewer import require_viser
+
+        require_viser()
     device = resolve_device(config)
     settings = Settings(
         data=Path(config.data).resolve(),
@@ -151,14 +165,16 @@ def run(config: Any) -> dict[str, Any]:
     )
     method = load_plugin(METHODS, config.method_name)
     trainee = method.create(config.method, capture, device=device, seed=config.seed)
-    summary = train(
-        trainee,
-        directory,
-        budget=Budget(settings.max_steps, settings.max_seconds),
-        cadence=Cadence(preview_every=500 if capture.test else None),
-        started=STARTED_AT,
-        progress=make_progress(console),
-    )
+    with _watched(trainee, capture, directory, config) as viewer:
+        summary = train(
+            trainee,
+            directory,
+            budget=Budget(settings.max_steps, settings.max_seconds),
+            cadence=Cadence(preview_every=500 if capture.test else None),
+            started=STARTED_AT,
+            progress=make_progress(console),
+            on_step=None if viewer is None else viewer.update,
+        )
     console.print(
         f"Trained {summary.steps} steps in {summary.seconds:.1f} s, peak memory "
         f"{summary.peak_memory_bytes / 1e9:.2f} GB. Scene: {summary.scene}"
@@ -167,6 +183,28 @@ def run(config: Any) -> dict[str, Any]:
     if config.evaluate and capture.test and summary.interrupted_by is None:
         scores = _evaluate_in_fresh_process(directory.path, config)
     return _summary(summary, scores, directory.path, str(device))
+
+
+@contextmanager
+def _watched(
+    trainee: Trainee, capture: Capture, directory: RunDirectory, config: Train
+) -> Iterator[LiveViewer | None]:
+    """The browser view of a training that asked for one, open while the block runs."""
+    if not config.view:
+        yield None
+        return
+    from viewer import LiveViewer
+
+    def newest_scalars() -> dict[str, float]:
+        rows = read_metrics(directory.metrics_file)[-20:]
+        found = {name: value for row in rows for name, value in row.items() if value is not None}
+        return {"psnr" if name == "preview_psnr" else name: found[name] for name in found}
+
+    with LiveViewer(
+        capture, trainee.renderable, port=config.port, metrics=newest_scalars
+    ) as viewer:
+        console.print(f"Open {viewer.url} in a browser to watch the training.")
+        yield viewer
 
 
 def _max_steps(config: Train) -> int | None:

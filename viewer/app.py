@@ -8,6 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,8 @@ class SceneViewer:
         self._thread.close()
         if self._layer is not None:
             self._layer.close()
-        self.server.stop()
+        with redirect_stdout(io.StringIO()):
+            self.server.stop()
 
     def __enter__(self) -> SceneViewer:
         return self
@@ -187,7 +189,9 @@ class SceneViewer:
 
     def _disconnect(self, client: viser.ClientHandle) -> None:
         with self._lock:
-            self._sessions.pop(client.client_id, None)
+            session = self._sessions.pop(client.client_id, None)
+        if session is not None:
+            session.end()
 
     def _settings_changed(self) -> None:
         with self._lock:
@@ -358,11 +362,19 @@ class SceneViewer:
         client.send_file_download("camera_path.json", content)
 
 
-def _start_server(host: str, port: int) -> viser.ViserServer:
+def require_viser() -> None:
+    """Raise ImportError with the line that installs viser where it is missing."""
     try:
-        import viser
+        import viser  # noqa: F401
     except ImportError as error:
         raise ImportError(
             'The viewer needs viser; install it with pip install "fieldwright[view]".'
         ) from error
-    return viser.ViserServer(host=host, port=port, label="Fieldwright", verbose=False)
+
+
+def _start_server(host: str, port: int) -> viser.ViserServer:
+    require_viser()
+    import viser
+
+    with redirect_stdout(io.StringIO()):  # its banner; callers announce `url` in their own way
+        return viser.ViserServer(host=host, port=port, label="Fieldwright", verbose=False)

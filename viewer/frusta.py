@@ -24,6 +24,7 @@ CAMERAS_NODE = "/cameras"
 POINTS_NODE = "/points"
 MAX_CAMERAS = 300
 """More frusta hide the scene; of larger captures an even choice is drawn."""
+_FRUSTUM_SIZE = 0.06  # of the capture's extent; larger ones hide each other and the scene
 _THUMBNAIL = 96  # longest side, pixels
 _TRAIN_COLOR = (255, 140, 0)
 _TEST_COLOR = (30, 144, 255)
@@ -83,7 +84,7 @@ class CaptureLayer:
             f"{CAMERAS_NODE}/{index:05d}",
             pose.fov_y,
             width / height,
-            scale=0.1 * self.capture.extent or 0.1,
+            scale=_FRUSTUM_SIZE * self.capture.extent or _FRUSTUM_SIZE,
             thickness=1.5,
             thickness_units="screen",
             color=_TEST_COLOR if index in self.capture.test else _TRAIN_COLOR,

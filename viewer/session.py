@@ -44,6 +44,7 @@ class ClientSession:
         """Color behind the browser's own splats, 0 to 255."""
         self.pose: ViewPose | None = None
         """Where it looks from; None until the first message."""
+        self._ended = False
         self._viewport = (0, 0)
         self._shows_motion = False
         self._hide_at: float | None = None
@@ -70,10 +71,15 @@ class ClientSession:
                 self._show_motion()
         return True
 
+    def end(self) -> None:
+        """Send nothing more: the browser has gone."""
+        with self.lock:
+            self._ended = True
+
     def show(self, frame: Frame, request: FrameRequest) -> bool:
         """Send a frame if the browser still looks from there; returns whether it was sent."""
         with self.lock:
-            if not self.schedule.is_current(request, time.monotonic()):
+            if self._ended or not self.schedule.is_current(request, time.monotonic()):
                 return False
             self.client.scene.set_background_image(
                 frame.image,

@@ -20,6 +20,7 @@ from captures.paths import cameras_around, orbit_path
 from scripts.main import main
 from splats.formats import ply
 from splats.gaussians import Gaussians
+from splats.scene import SplatScene
 
 STABLE_KEYS = {
     "psnr", "ssim", "lpips", "num_test_images", "num_bytes", "num_primitives", "steps",
@@ -69,7 +70,7 @@ class StubMethod:
         self.count = state["count"]
 
     def renderable(self) -> Any:
-        return None
+        return SplatScene(some_gaussians())
 
     def save_scene(self, path: Path) -> Path:
         ply.save(some_gaussians(), path, overwrite=True)
@@ -169,6 +170,26 @@ def test_train_eval_render_info(capsys, tmp_path, capture_folder, stub):
     target = tmp_path / "o.mp4"
     video = run_json(capsys, "render", out, target, "--seconds", 0.2, "--path", "spiral")
     assert video["num_frames"] == 6 and target.is_file()
+
+
+def test_training_with_view_says_where_and_ends_like_any_other(
+    capsys, tmp_path, capture_folder, stub
+):
+    pytest.importorskip("viser", reason="viser is not installed")
+    flags = ("train", "stub", "--data", capture_folder, "--max-steps", 3, "--no-evaluate")
+    assert main([*map(str, flags), "--out", str(tmp_path / "r"), "--view", "--port", "8194"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("http://") == 1 and "Trained 3 steps" in out
+
+
+def test_view_without_viser_names_the_extra_before_anything_is_written(
+    capsys, tmp_path, capture_folder, scene_path, stub, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "viser", None)
+    out = tmp_path / "r"
+    message = run_failing(capsys, "train", "stub", "--data", capture_folder, "--out", out, "--view")
+    assert 'pip install "fieldwright[view]"' in message and not out.exists()
+    assert 'pip install "fieldwright[view]"' in run_failing(capsys, "view", scene_path)
 
 
 @pytest.mark.parametrize("channel", ["rgb", "depth", "alpha"])
