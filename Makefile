@@ -16,7 +16,7 @@ help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 demo: $(STAMP) ## Sample capture -> trained splats -> report, in a few minutes.
-	$(BIN)/fieldwright demo
+	$(BIN)/fieldwright demo --out output/demo --overwrite
 
 test: $(STAMP) browser ## The default suite: CPU only, a few minutes.
 	$(BIN)/python -m pytest -m "not slow"

@@ -67,12 +67,14 @@ def with_measured_table(readme: str, results: Sequence[Results]) -> str:
 
 
 def _row(metric: Metric) -> str:
-    limit = met = ""
+    cells = [metric.name, f"{_figure(metric.value)} {metric.unit}", "", ""]
     if metric.limit is not None:
         sign = "≥" if metric.direction == "higher" else "≤"
-        limit = f"{sign} {_figure(metric.limit)} {metric.unit}"
-        met = "yes" if metric.met else "**no**"
-    return f"| {metric.name} | {_figure(metric.value)} {metric.unit} | {limit} | {met} |"
+        cells[2:] = [
+            f"{sign} {_figure(metric.limit)} {metric.unit}",
+            "yes" if metric.met else "**no**",
+        ]
+    return " ".join(f"| {cell}".rstrip() for cell in cells) + " |"
 
 
 def _figure(value: float) -> str:

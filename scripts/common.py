@@ -40,6 +40,7 @@ class Common:
 def set_up(config: Common) -> None:
     """Console, log level, threads and seeds, before a verb runs."""
     from runs import seed_everything, set_num_threads
+    from splats.training.kernels import native_kernels
 
     console.stderr = config.json
     handler = RichHandler(console=console, show_time=False, show_path=config.debug)
@@ -50,6 +51,8 @@ def set_up(config: Common) -> None:
     for package in ("captures", "runs", "splats", "viewer", "scripts"):
         logging.getLogger(package).setLevel(logging.DEBUG if config.debug else logging.INFO)
     set_num_threads(config.num_threads)
+    if (native := native_kernels()) is not None:
+        native.set_num_threads(config.num_threads or 0)  # 0: as many as this process may use
     seed_everything(config.seed)
 
 

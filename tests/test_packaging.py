@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
+import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
+
+import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
@@ -56,4 +62,50 @@ def test_the_license_is_the_apache_text() -> None:
     assert (
         "Apache License\n                           Version 2.0"
         in (REPOSITORY / "LICENSE").read_text()
+    )
+
+
+WITHOUT_NATIVE = """
+import logging, re, sys
+sys.modules["splats._native"] = None  # as where no compiler was found
+logging.basicConfig(format="%(message)s", level=logging.INFO)
+[example] = re.findall(r"(?ms)^```python$(.*?)^```$", open("README.md").read())
+for _ in range(2):
+    exec(example, variables := {})
+assert variables["meta"]["backend"] == "reference"
+"""
+
+
+def test_splats_work_without_native_kernels_and_say_so_once() -> None:
+    """The README's example holds its own assertion; it runs twice and is reported once."""
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_NATIVE],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    [line] = result.stderr.splitlines()
+    assert "torch reference" in line and "C++ compiler" in line
+
+
+@pytest.mark.slow
+def test_wheel_is_built_without_a_compiler(tmp_path: Path) -> None:
+    """A failing compiler leaves the kernels out and fails nothing."""
+    pytest.importorskip("scikit_build_core", reason="the build backend is not installed")
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(tmp_path)]
+    build_dir = f"--config-settings=build-dir={tmp_path / 'build'}"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", *options, build_dir, str(REPOSITORY)],
+        env=os.environ | {"CC": "/bin/false", "CXX": "/bin/false"},
+        capture_output=True,
+        check=True,
+    )
+    [wheel] = tmp_path.glob("fieldwright-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "splats/__init__.py" in names and "scripts/main.py" in names
+    assert not any(name.endswith(".so") or "csrc" in name for name in names)
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == set(
+        PROJECT["tool"]["scikit-build"]["wheel"]["packages"]
     )
