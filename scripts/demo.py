@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from captures.sample import make_sample_capture
 
+from . import STARTED_AT
 from . import render as render_verb
 from . import train as train_verb
 from .common import Common, console
@@ -37,7 +39,9 @@ def run(config: Demo) -> dict[str, Any]:
     )
     console.print("2 of 3: training splats and evaluating them")
     flags = ["splats", "--data", str(capture), "--out", str(run_folder)]
-    flags += ["--max-seconds", str(config.max_seconds), "--device", config.device]
+    # The clock of `train` started with this process, so what the capture took is added.
+    budget = time.monotonic() - STARTED_AT + config.max_seconds
+    flags += ["--max-seconds", str(budget), "--device", config.device]
     flags += ["--seed", str(config.seed)]
     if config.num_threads is not None:
         flags += ["--num-threads", str(config.num_threads)]
