@@ -21,6 +21,13 @@ from .capture import Capture, View
 from .metrics import lpips_or_none, psnr, ssim
 from .renderable import Renderable, RenderOutput
 
+Background = Literal["black", "white"]
+BACKGROUNDS: dict[Background, tuple[float, float, float]] = {
+    "black": (0.0, 0.0, 0.0),
+    "white": (1.0, 1.0, 1.0),
+}
+"""sRGB colors that scenes are scored on."""
+
 
 @dataclass(frozen=True)
 class ImageScore:
@@ -146,6 +153,24 @@ def evaluate(
     )
 
 
+def choose_background(capture: Capture, setting: str | None = None) -> Background:
+    """What a scene is scored on: the setting it was trained with where that is one color.
+
+    Otherwise white behind photos with alpha, as the literature scores NeRF-synthetic, and black
+    behind opaque ones, where it shows only through holes in the scene.
+
+    Args:
+        capture: The photos.
+        setting: "black", "white", or anything else (random, auto) that leaves the choice open.
+    """
+    for name in BACKGROUNDS:
+        if setting == name:
+            return name
+    held_out = capture.test or capture.train
+    transparent = any(capture.view(index).alpha is not None for index in held_out[:1])
+    return "white" if transparent else "black"
+
+
 def to_8_bit(image: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     """Values clamped to [0, 1] and rounded to multiples of 1/255, as a PNG file holds them."""
     return (image.clamp(0, 1) * 255 + 0.5).floor() / 255
@@ -156,10 +181,8 @@ def _timed_render(
 ) -> tuple[float, Tensor]:
     """Seconds and colours [H, W, 3] on the CPU; waiting for a GPU is part of the time."""
     started = time.perf_counter()
-    rgb = renderable.render(camera, channels=("rgb",), background=background).rgb
-    if rgb is None:
-        raise ValueError("`renderable` must render the channel rgb, got None.")
-    rgb = rgb[0].cpu()
+    output = renderable.render(camera, channels=("rgb",), background=background)
+    rgb = output.channel("rgb")[0].cpu()
     return time.perf_counter() - started, rgb
 
 

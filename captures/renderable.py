@@ -25,6 +25,16 @@ class RenderOutput:
     depth: Float[Tensor, "C H W 1"] | None = None
     """Expected z-depth in world units, 0 where nothing is hit."""
 
+    def channel(self, name: Channel) -> Float[Tensor, "C H W D"]:
+        """A channel that was asked for; ValueError if the scene did not render it."""
+        found = getattr(self, name)
+        if found is None:
+            raise ValueError(
+                f"The scene rendered no {name}, which was asked for; its class must return every "
+                "channel that `channels` names."
+            )
+        return found
+
 
 @runtime_checkable
 class Renderable(Protocol):

@@ -41,17 +41,15 @@ class ReportFolder:
         def write(index: int, view: View, output: RenderOutput) -> None:
             stem = f"{len(self._names):04d}_{Path(capture.image_names[index]).stem}"
             self._names.append(stem)
-            assert output.rgb is not None
-            truth, image = to_8_bit(view.over(background)), to_8_bit(output.rgb[0])
+            truth, image = to_8_bit(view.over(background)), to_8_bit(output.channel("rgb")[0])
             error = (image - truth).abs().mean(-1)
             if view.mask is not None:
                 error = error * view.mask
             self._save(stem, "truth", truth)
             self._save(stem, "render", image)
             self._save(stem, "error", turbo(error / ERROR_SCALE))
-            if output.depth is not None and output.alpha is not None:
-                depth = colorize_depth(output.depth[0, ..., 0], output.alpha[0, ..., 0])
-                self._save(stem, "depth", depth)
+            depth, alpha = output.channel("depth"), output.channel("alpha")
+            self._save(stem, "depth", colorize_depth(depth[0, ..., 0], alpha[0, ..., 0]))
 
         return write
 
@@ -89,7 +87,7 @@ class ReportFolder:
         if result.num_primitives is not None:
             cards.insert(4, ("Primitives", f"{result.num_primitives:,}", ""))
         if result.bits_per_primitive is not None:
-            cards.insert(5, ("Density", f"{result.bits_per_primitive:.0f}", "bits each"))
+            cards.insert(5, ("Density", f"{result.bits_per_primitive:.0f}", "bit each"))
         tiles = "".join(
             f"<div><small>{name}</small><b>{value}</b> <i>{unit}</i></div>"
             for name, value, unit in cards

@@ -10,15 +10,19 @@ import torch
 import tyro
 
 from captures import Capture, load_capture
-from captures.evaluation import Evaluation, evaluate
+from captures.evaluation import (
+    BACKGROUNDS,
+    Background,
+    Evaluation,
+    choose_background,
+    evaluate,
+)
 from captures.report import ReportFolder
-from runs import RunDirectory, peak_memory_bytes
-from splats.scene import load_scene
+from runs import peak_memory_bytes
 
 from .common import Common, console, resolve_device
 from .curve import draw_curve
-
-BACKGROUNDS = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
+from .scenes import load_scene, run_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +39,9 @@ class Eval(Common):
     """Reduce the photos by this factor; None takes that of the run."""
     test_every: int | None = None
     """Hold out every n-th photo; None takes that of the run, else 8."""
-    background: Literal["auto", "black", "white"] = "auto"
-    """Behind the scene and transparent photos; auto takes that of the run, else black."""
+    background: Literal["auto"] | Background = "auto"
+    """Behind the scene and transparent photos; auto takes the color that the run was trained on,
+    else white for photos with alpha and black for others."""
     overwrite: bool = False
     """Replace an earlier report in `--out`; RUN/eval is always replaced."""
 
@@ -62,8 +67,8 @@ def run(config: Eval) -> dict[str, Any]:
     name = config.background
     if name == "auto":
         method = settings.get("method")
-        chosen = method.get("background") if isinstance(method, dict) else None
-        name = chosen if chosen in BACKGROUNDS else "black"
+        trained_on = method.get("background") if isinstance(method, dict) else None
+        name = choose_background(capture, trained_on)
     report = None if folder is None else ReportFolder(folder)
     background = torch.tensor(BACKGROUNDS[name])
     result = evaluate(
@@ -95,11 +100,6 @@ def run(config: Eval) -> dict[str, Any]:
         summary["report"] = str(page)
         console.print(f"Report: {page}")
     return summary
-
-
-def run_settings(path: Path) -> dict[str, Any]:
-    """The saved configuration of a run folder; empty for a scene file."""
-    return RunDirectory.open(path).config if path.is_dir() else {}
 
 
 def facts(path: Path, capture: Capture, background: str, device: str) -> dict[str, str]:

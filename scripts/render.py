@@ -14,13 +14,13 @@ from rich.progress import track
 
 from captures import Cameras, Renderable, load_capture
 from captures.colormaps import colorize_depth, depth_limits
+from captures.evaluation import BACKGROUNDS, Background
 from captures.path_file import CameraPath, read_path
 from captures.paths import cameras_around, interpolate_path, orbit_path, spiral_path
 from captures.video import write_frames, write_video
-from splats.scene import load_scene
 
 from .common import Common, console, resolve_device
-from .eval import BACKGROUNDS, run_settings
+from .scenes import load_scene, run_settings
 
 _PATHS = {"orbit": orbit_path, "spiral": spiral_path, "interpolate": interpolate_path}
 
@@ -47,7 +47,7 @@ class Render(Common):
     """Frame width in pixels; None takes that of the capture, else 960."""
     height: int | None = None
     """Frame height in pixels; None takes that of the capture, else 540."""
-    background: Literal["black", "white"] = "black"
+    background: Background = "black"
     """Behind the scene."""
     overwrite: bool = False
     """Replace an existing output."""
@@ -132,15 +132,12 @@ def _frames(scene: Renderable, cameras: Cameras, config: Render) -> Iterator[np.
         camera = cameras[index]
         if config.channel == "depth":
             output = scene.render(camera, channels=("depth", "alpha"))
-            assert output.depth is not None and output.alpha is not None
-            depth, alpha = output.depth[0, ..., 0].cpu(), output.alpha[0, ..., 0].cpu()
+            depth, alpha = (output.channel(name)[0, ..., 0].cpu() for name in ("depth", "alpha"))
             limits = limits or depth_limits(depth, alpha)  # one scale for the whole video
             image = colorize_depth(depth, alpha, limits=limits)
         else:
             output = scene.render(camera, channels=(config.channel,), background=background)
-            image = output.rgb if config.channel == "rgb" else output.alpha
-            assert image is not None
-            image = image[0].cpu().expand(-1, -1, 3)
+            image = output.channel(config.channel)[0].cpu().expand(-1, -1, 3)
         yield (image.clamp(0, 1) * 255).round().to(torch.uint8).contiguous().numpy()
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from captures import Capture, Similarity, load_capture
+
 from .common import Common, console, resolve_device
+from .scenes import load_scene, run_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +22,9 @@ class ViewConfig(Common):
     scenes: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_FILE")]
     """Runs or scene files, shown one at a time."""
     data: Path | None = None
-    """Capture whose cameras and photos to show; in the frame of the scenes."""
-    downscale: int | None = None
-    """Factor by which to shrink the photos."""
+    """Capture whose cameras and photos to show; None takes that of the run, if it still exists."""
+    downscale: float | None = None
+    """Factor by which to shrink the photos; None takes that of the run."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets other machines connect."""
     port: int = 8080
@@ -32,21 +35,18 @@ class ViewConfig(Common):
 
 def run(config: ViewConfig) -> dict[str, Any]:
     """Serve until interrupted; returns the address and the scenes."""
-    from viewer import SceneViewer
+    from viewer import NamedScene, SceneViewer, require_viser
 
+    require_viser()
     if not config.scenes:
         raise ValueError("`RUN_OR_FILE` must name one or more runs or scene files, got none.")
     device = resolve_device(config)
-    scenes = [_load(path, name, device) for path, name in _names(config.scenes)]
-    capture = None
-    if config.data is not None:
-        from captures import load_capture
-
-        # Scene files are in the frame of the capture as stored, not the normalized one.
-        capture = load_capture(config.data, downscale=config.downscale, normalize=False)
+    scenes = [
+        NamedScene(name, load_scene(path, device=device)) for path, name in _names(config.scenes)
+    ]
     with SceneViewer(
         scenes,
-        capture,
+        _capture(config),
         host=config.host,
         port=config.port,
         max_image_size=config.max_image_size,
@@ -70,15 +70,26 @@ def _names(paths: tuple[Path, ...]) -> list[tuple[Path, str]]:
     ]
 
 
-def _load(path: Path, name: str, device: Any) -> Any:
-    """The scene of a file or run through the first installed kind that reads it."""
-    from runs import SCENES, list_plugins, load_plugin
-    from viewer import NamedScene
-
-    failures = []
-    for kind in list_plugins(SCENES):
-        try:
-            return NamedScene(name, load_plugin(SCENES, kind)(path, device=device))
-        except ValueError as error:
-            failures.append(f"{kind}: {error}")
-    raise ValueError(f"{path} is no scene that an installed kind reads: {'; '.join(failures)}")
+def _capture(config: ViewConfig) -> Capture | None:
+    """The capture of `--data`, else of the first run that has one, in the scene files' frame."""
+    data, downscale = config.data, config.downscale
+    if data is None:
+        found = (run_settings(path) for path in config.scenes)
+        settings = next((item for item in found if item.get("data")), None)
+        if settings is None:
+            return None
+        data, downscale = Path(settings["data"]), downscale or settings.get("downscale")
+        if not data.exists():
+            console.print(f"Without cameras and photos: {data} is gone; --data names another.")
+            return None
+    capture = load_capture(data, downscale=downscale)
+    to_source, points = capture.T_source_capture, capture.points
+    if points is not None:
+        positions = to_source.apply(points.positions.double()).float()
+        points = replace(points, positions=positions)
+    return replace(
+        capture,
+        cameras=to_source.apply_to_cameras(capture.cameras),
+        points=points,
+        T_source_capture=Similarity(),
+    )

@@ -38,6 +38,9 @@ from .session import SPLATS_NODE, ClientSession
 if TYPE_CHECKING:
     import viser
 
+_CLEAR_RADIUS = 0.3
+"""Around the browser's camera no other is drawn, in extents of the capture."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -245,7 +248,7 @@ class SceneViewer:
         if frame is None:
             return False
         seconds = time.monotonic() - start
-        session.hide_camera(self._camera_around(pose))
+        session.hide_cameras(self._cameras_around(pose))
         shown = session.show(frame, request)
         if shown and request.full:
             self._report_status(settings, request, seconds)
@@ -262,7 +265,7 @@ class SceneViewer:
         request: FrameRequest | None = None,
     ) -> Frame | None:
         """The picture from `pose`; None if `session` no longer wants `request`."""
-        cameras = pose.cameras(width, height)
+        scene, cameras = self._scenes[settings.scene], pose.cameras(width, height)
         background = torch.tensor(settings.background, dtype=torch.float32) / 255
         overlays = self._layer is not None and settings.compare == "Off"
         with_depth = overlays and (settings.show_cameras or settings.show_points)
@@ -274,11 +277,11 @@ class SceneViewer:
                 return session.schedule.is_current(request, time.monotonic())
 
         output = render_in_strips(
-            self._scenes[settings.scene],
+            scene,
             cameras,
             channels=channels_for(settings.channel, with_depth=with_depth),
             background=background,
-            strips=1 if request is None else request.strips,
+            strips=1 if request is None or _has_splats(scene) else request.strips,
             keep_going=keep_going,
         )
         if output is None:
@@ -305,13 +308,13 @@ class SceneViewer:
         assert self._capture is not None
         return nearest_camera(self._capture.cameras, pose, turn_weight=self._capture.extent)
 
-    def _camera_around(self, pose: ViewPose) -> str | None:
-        """Node of the drawn camera that the browser sits in, if any."""
+    def _cameras_around(self, pose: ViewPose) -> set[str]:
+        """Nodes of the drawn cameras so close to the browser's that they would hide the scene."""
         if self._layer is None or self._capture is None:
-            return None
+            return set()
         distances = (self._capture.cameras.positions - pose.position).norm(dim=1)
-        index = int(distances.argmin())
-        return self._layer.node(index) if distances[index] < 0.2 * self._capture.extent else None
+        close = (distances < _CLEAR_RADIUS * self._capture.extent).nonzero().flatten().tolist()
+        return {name for index in close if (name := self._layer.node(index)) is not None}
 
     def _session(self, client: viser.ClientHandle) -> ClientSession:
         return self._sessions[client.client_id]
@@ -360,6 +363,11 @@ class SceneViewer:
         seconds = self.panel.seconds_per_keyframe.value
         content = self._keyframes.to_json(seconds_per_keyframe=seconds)
         client.send_file_download("camera_path.json", content)
+
+
+def _has_splats(scene: Renderable) -> bool:
+    """Splats are not cut into strips: their projection depends on where the picture ends."""
+    return hasattr(scene, "gaussians")
 
 
 def require_viser() -> None:

@@ -55,7 +55,7 @@ def render_in_strips(
     def joined(name: Channel) -> Tensor | None:
         if name not in channels:
             return None
-        return torch.cat([getattr(part, name).detach().float().cpu() for part in parts], dim=1)
+        return torch.cat([part.channel(name).detach().float().cpu() for part in parts], dim=1)
 
     return RenderOutput(rgb=joined("rgb"), alpha=joined("alpha"), depth=joined("depth"))
 
@@ -72,13 +72,10 @@ def colorize(
 ) -> Float[Tensor, "H W 3"]:
     """One channel of the first camera as colors in [0, 1]; near depths are red, far ones blue."""
     if channel == "Alpha":
-        assert output.alpha is not None
-        return output.alpha[0].expand(-1, -1, 3).clamp(0, 1)
+        return output.channel("alpha")[0].expand(-1, -1, 3).clamp(0, 1)
     if channel == "Color":
-        assert output.rgb is not None
-        return output.rgb[0].clamp(0, 1)
-    assert output.depth is not None and output.alpha is not None
-    depth, alpha = output.depth[0, ..., 0], output.alpha[0].clamp(0, 1)
+        return output.channel("rgb")[0].clamp(0, 1)
+    depth, alpha = output.channel("depth")[0, ..., 0], output.channel("alpha")[0].clamp(0, 1)
     low, high = depth_limits(depth, alpha[..., 0])
     colors = turbo(1 - (depth - low) / max(high - low, 1e-6))
     return torch.lerp(background.expand_as(colors), colors, alpha)

@@ -24,7 +24,6 @@ CAMERAS_NODE = "/cameras"
 POINTS_NODE = "/points"
 MAX_CAMERAS = 300
 """More frusta hide the scene; of larger captures an even choice is drawn."""
-_FRUSTUM_SIZE = 0.06  # of the capture's extent; larger ones hide each other and the scene
 _THUMBNAIL = 96  # longest side, pixels
 _TRAIN_COLOR = (255, 140, 0)
 _TEST_COLOR = (30, 144, 255)
@@ -44,6 +43,7 @@ class CaptureLayer:
         self.capture = capture
         """What is drawn."""
         self._focus = find_focus(capture.cameras).center
+        self._size = _frustum_size(capture)
         self._server = server
         self._on_click = on_click
         self._root = server.scene.add_frame(CAMERAS_NODE, show_axes=False)
@@ -84,7 +84,7 @@ class CaptureLayer:
             f"{CAMERAS_NODE}/{index:05d}",
             pose.fov_y,
             width / height,
-            scale=_FRUSTUM_SIZE * self.capture.extent or _FRUSTUM_SIZE,
+            scale=self._size,
             thickness=1.5,
             thickness_units="screen",
             color=_TEST_COLOR if index in self.capture.test else _TRAIN_COLOR,
@@ -122,3 +122,12 @@ class CaptureLayer:
                 frustum.image = to_bytes(small)
             except (OSError, ValueError) as error:
                 logger.warning("No picture for camera %d: %s", index, error)
+
+
+def _frustum_size(capture: Capture) -> float:
+    """Depth of a drawn camera, world units: about its distance to the next one."""
+    positions = capture.cameras.positions
+    distances = torch.cdist(positions, positions).fill_diagonal_(torch.inf)
+    spacing = float(distances.amin(dim=1).median())
+    extent = capture.extent or 1.0
+    return min(max(0.7 * spacing, 0.02 * extent), 0.1 * extent)

@@ -85,7 +85,8 @@ class Panel:
             self._points = gui.add_checkbox("Sparse points", False, visible=has_points)
             self._button("Go to the nearest photo", actions.go_to_photo, gui)
             self._compare = gui.add_dropdown("Compare", COMPARE_MODES)
-            self._edge = gui.add_slider("Edge", 0.0, 1.0, 0.01, 0.5)
+            self._edge = gui.add_slider("Photo up to", 0.0, 1.0, 0.01, 0.5, visible=False)
+            self._compare.on_update(lambda _: self._show_edge())
         with gui.add_folder("Camera path", expand_by_default=False):
             self.path_status = gui.add_markdown("No keyframes.")
             self.seconds_per_keyframe = gui.add_number("Seconds per keyframe", 2.0, min=0.1)
@@ -100,6 +101,9 @@ class Panel:
         for control in controls:
             if control is not None:
                 control.on_update(lambda _: actions.changed())
+
+    def _show_edge(self) -> None:
+        self._edge.visible = self._compare.value == "Slider"
 
     def settings(self) -> ViewSettings:
         """What the controls say now."""

@@ -50,7 +50,7 @@ class ClientSession:
         self._hide_at: float | None = None
         self._last_error = ""
         self._splats = client.scene.add_frame(SPLATS_NODE, show_axes=False)
-        self._hidden_camera: tuple[str, viser.FrameHandle] | None = None
+        self._hidden_cameras: dict[str, viser.FrameHandle] = {}
 
     def camera_changed(self) -> bool:
         """Take over the browser's camera; False if it is the one known already."""
@@ -115,21 +115,21 @@ class ClientSession:
         with self.lock:
             self.schedule.browser_draws_motion = draws
 
-    def hide_camera(self, name: str | None) -> None:
-        """Hide the camera drawn under the scene node `name`, and show the one hidden before.
+    def hide_cameras(self, names: set[str]) -> None:
+        """Hide the cameras drawn under these scene nodes, and show those hidden before.
 
-        A browser that sits inside a camera would see nothing but that camera's picture.
+        A browser among the cameras would see little but their pictures.
         """
         with self.lock:
-            if (self._hidden_camera[0] if self._hidden_camera else None) == name:
+            if self._ended:
                 return
-            if self._hidden_camera is not None:
-                self._hidden_camera[1].remove()
-                self._hidden_camera = None
-            if name is not None:
+            for name in self._hidden_cameras.keys() - names:
+                self._hidden_cameras.pop(name).remove()
+            for name in names - self._hidden_cameras.keys():
                 # A node of this client stands in for the server's node of the same name.
-                shadow = self.client.scene.add_frame(name, show_axes=False, visible=False)
-                self._hidden_camera = (name, shadow)
+                self._hidden_cameras[name] = self.client.scene.add_frame(
+                    name, show_axes=False, visible=False
+                )
 
     def report(self, title: str, error: Exception) -> None:
         """Show an error in the browser, once until something else happens."""

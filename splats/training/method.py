@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from captures import Capture, psnr
+from captures.evaluation import BACKGROUNDS, choose_background
 
 from ..formats import save
 from ..gaussians import Gaussians
@@ -186,14 +187,17 @@ class SplatsMethod:
         return len(self.params)
 
     def preview(self) -> dict[str, float]:
-        """Mean PSNR over a few held-out views, on black."""
+        """Mean PSNR over a few held-out views, on the background that `eval` takes."""
         scene = self.renderable()
+        name = choose_background(self.capture, self.config.background)
+        background = torch.tensor(BACKGROUNDS[name])
         scores = []
         for index in self.capture.test[:_PREVIEW_VIEWS]:
             view = self.capture.view(index)
-            rendered = scene.render(self.capture.cameras[index], channels=("rgb",)).rgb
-            assert rendered is not None
-            scores.append(float(psnr(rendered[0].cpu(), view.image, mask=view.mask)))
+            camera = self.capture.cameras[index]
+            output = scene.render(camera, channels=("rgb",), background=background)
+            image = output.channel("rgb")[0].cpu()
+            scores.append(float(psnr(image, view.over(background), mask=view.mask)))
         return {"psnr": sum(scores) / len(scores)} if scores else {}
 
     def gaussians(self) -> Gaussians:

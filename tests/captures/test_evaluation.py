@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from captures import Cameras, Capture, RenderOutput, Similarity, View
-from captures.evaluation import evaluate, to_8_bit
+from captures.evaluation import choose_background, evaluate, to_8_bit
 
 
 class Flat:
@@ -98,3 +98,19 @@ def test_cameras_are_moved_to_the_frame_of_the_file():
 def test_nothing_held_out_is_an_error():
     with pytest.raises(ValueError, match="--test-every"):
         evaluate(Flat(0.5), capture_of(View(torch.zeros(16, 16, 3))), [])
+
+
+def test_background_is_that_of_the_training_else_what_the_literature_scores_on():
+    opaque = capture_of(View(torch.zeros(16, 16, 3)))
+    transparent = capture_of(View(torch.zeros(16, 16, 3), alpha=torch.zeros(16, 16)))
+    assert choose_background(opaque, "random") == choose_background(opaque) == "black"
+    assert choose_background(transparent, "random") == choose_background(transparent) == "white"
+    assert choose_background(transparent, "black") == "black"
+    assert choose_background(opaque, "white") == "white"
+
+
+def test_scene_that_leaves_out_a_channel_is_named():
+    scene = Flat(0.5)
+    scene.render = lambda cameras, **_: RenderOutput()  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(ValueError, match="rendered no rgb"):
+        evaluate(scene, capture_of(View(torch.zeros(16, 16, 3))))

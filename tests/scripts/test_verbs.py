@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 
 import scripts.train
-from captures import write_colmap
+from captures import load_capture, write_colmap
 from captures.paths import cameras_around, orbit_path
 from scripts.main import main
 from splats.formats import ply
@@ -83,16 +84,21 @@ class StubMethod:
 @pytest.fixture(scope="module")
 def capture_folder(tmp_path_factory):
     """Nine 32 x 24 photos, black but for a bright corner, around the unit cube."""
-    folder = tmp_path_factory.mktemp("photos")
-    (folder / "images").mkdir()
+    folder = tmp_path_factory.mktemp("captures") / "photos"
+    photo = np.zeros((24, 32, 3), np.uint8)
+    photo[:6, :8] = 200
+    write_photos(folder, Image.fromarray(photo))
+    return folder
+
+
+def write_photos(folder: Path, photo: Image.Image) -> None:
+    """A capture of nine cameras around the unit cube that all took the same 32 x 24 photo."""
+    (folder / "images").mkdir(parents=True)
     names = [f"{index}.png" for index in range(9)]
     for name in names:
-        photo = np.zeros((24, 32, 3), np.uint8)
-        photo[:6, :8] = 200
-        Image.fromarray(photo).save(folder / "images" / name)
+        photo.save(folder / "images" / name)
     around = cameras_around(torch.tensor([[-1.0] * 3, [1.0] * 3]), width=32, height=24)
     write_colmap(folder, orbit_path(around, 9), names)
-    return folder
 
 
 @pytest.fixture
@@ -190,6 +196,58 @@ def test_view_without_viser_names_the_extra_before_anything_is_written(
     message = run_failing(capsys, "train", "stub", "--data", capture_folder, "--out", out, "--view")
     assert 'pip install "fieldwright[view]"' in message and not out.exists()
     assert 'pip install "fieldwright[view]"' in run_failing(capsys, "view", scene_path)
+
+
+def test_transparent_photos_are_scored_on_white_unless_trained_on_another_color(
+    capsys, tmp_path, scene_path
+):
+    photos = tmp_path / "photos"
+    write_photos(photos, Image.new("RGBA", (32, 24), (0, 0, 0, 0)))
+    ply.save(some_gaussians(1), tmp_path / "one.ply")
+    one = ("eval", tmp_path / "one.ply", "--data", photos, "--downscale", 1)
+    on_white = run_json(capsys, *one, "--background", "white")["psnr"]
+    assert run_json(capsys, *one)["psnr"] == on_white
+    assert run_json(capsys, *one, "--background", "black")["psnr"] != on_white
+
+
+class ShownScenes:
+    """Stands in for the viewer and keeps what it was given."""
+
+    url = "http://nowhere"
+
+    def __init__(self, scenes: Any, capture: Any, **_: Any) -> None:
+        self.scenes, self.capture = scenes, capture
+        ShownScenes.last = self
+
+    last: ShownScenes
+
+    def __enter__(self) -> ShownScenes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        raise KeyboardInterrupt
+
+
+def test_view_finds_the_photos_of_a_run(capsys, tmp_path, capture_folder, stub, monkeypatch):
+    viewer = pytest.importorskip("viewer")
+    pytest.importorskip("viser", reason="viser is not installed")
+    monkeypatch.setattr(viewer, "SceneViewer", ShownScenes)
+    monkeypatch.setattr("scripts.view.threading.Event.wait", lambda _: True)
+    photos, run = tmp_path / "photos", tmp_path / "run"
+    shutil.copytree(capture_folder, photos)
+    train = ("train", "stub", "--data", photos, "--out", run, "--max-steps", 1, "--no-evaluate")
+    run_json(capsys, *train, "--downscale", 2)
+    main(["view", str(run)])
+    assert "Error" not in capsys.readouterr().err
+    shown, source = ShownScenes.last, load_capture(photos, downscale=2)
+    expected = source.T_source_capture.apply_to_cameras(source.cameras)
+    torch.testing.assert_close(shown.capture.cameras.viewmats, expected.viewmats)
+    assert shown.capture.cameras.width == 16
+    assert len(shown.scenes[0].renderable.gaussians) == 40
+    shutil.rmtree(photos)
+    main(["view", str(run)])
+    assert ShownScenes.last.capture is None
+    assert "is gone" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("channel", ["rgb", "depth", "alpha"])

@@ -21,9 +21,7 @@ from captures import SparsePoints, write_colmap
 from captures.paths import cameras_around, orbit_path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TRAIN = (
-    "train splats --data photos --out run --max-steps 99999 --num-threads 1 --view --port 8195"
-)
+TRAIN = "train splats --data photos --out run --max-steps 99999 --num-threads 1 --view --port 8195"
 
 
 @pytest.mark.slow
