@@ -117,19 +117,19 @@ int blend_group(const Bins& bins, const Color* colors, const TilePixels& pixels,
     for (int g = 0; g < kGroup; ++g) {
       if (kLanes < kTile && g > 0) q = quadratic(s, pixels.x[first + g]);
       const vf power = log2_alpha(q, pixels.y[first + g] - q.y);
-      const mask hit = both(ge(power, floor), alive[g]);
+      const mask hit = ge_where(alive[g], power, floor);
       if (!any(hit)) continue;
       const vf weight = min(exp2(power), ceiling) * T[g];
       const vf next = T[g] - weight;
-      const mask drawn = both(hit, gt(next, least));
+      const mask drawn = gt_where(hit, next, least);
       const mask stopped = and_not(hit, drawn);
       if (any(stopped)) [[unlikely]] {
         alive[g] = and_not(alive[g], stopped);
         changed = true;
       }
-      const vf w = zero_unless(drawn, weight);
-      T[g] = T[g] - w;
-      for (int d = 0; d < D; ++d) C[g][d] = fma(w, splat(color.channel[d]), C[g][d]);
+      T[g] = select(drawn, next, T[g]);
+      for (int d = 0; d < D; ++d)
+        C[g][d] = fma_where(drawn, weight, splat(color.channel[d]), C[g][d]);
     }
     if (changed) [[unlikely]] {
       bool open = false;
@@ -230,15 +230,15 @@ inline bool backward_pair(const Splat& s, const Color& color, const TilePixels& 
     if (kLanes < kTile && g > 0) q = quadratic(s, pixels.x[first + g]);
     const vf dy = pixels.y[first + g] - q.y;
     const vf power = log2_alpha(q, dy);
-    const mask hit = both(ge(power, floor), state.alive[g]);
+    const mask hit = ge_where(state.alive[g], power, floor);
     if (!any(hit)) continue;
     const vf raw = exp2(power), alpha = min(raw, ceiling);
     const vf weight = alpha * state.T[g];
     const vf next = state.T[g] - weight;
-    const mask drawn = both(hit, gt(next, least));
+    const mask drawn = gt_where(hit, next, least);
     state.alive[g] = and_not(state.alive[g], and_not(hit, drawn));
+    state.T[g] = select(drawn, next, state.T[g]);
     const vf w = zero_unless(drawn, weight);
-    state.T[g] = state.T[g] - w;
     touched = true;
     vf shade = splat(color.channel[0]) * state.v[g][0];
     for (int d = 1; d < D; ++d) shade = fma(splat(color.channel[d]), state.v[g][d], shade);

@@ -38,6 +38,11 @@ inline vf ceil(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_POS_INF | _M
 inline mask ge(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 inline mask gt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
 inline mask le(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
+// Comparisons of the lanes in m; the others are false.
+inline mask ge_where(mask m, vf a, vf b) { return _mm512_mask_cmp_ps_mask(m, a, b, _CMP_GE_OQ); }
+inline mask gt_where(mask m, vf a, vf b) { return _mm512_mask_cmp_ps_mask(m, a, b, _CMP_GT_OQ); }
+// a * b + c in the lanes of m, c in the others.
+inline vf fma_where(mask m, vf a, vf b, vf c) { return _mm512_mask3_fmadd_ps(a, b, c, m); }
 inline mask both(mask a, mask b) { return a & b; }
 inline mask and_not(mask a, mask b) { return a & ~b; }
 inline bool any(mask m) { return m != 0; }
@@ -79,9 +84,12 @@ inline bool any(mask m) {
 inline mask ge(vf a, vf b) { return a >= b; }
 inline mask gt(vf a, vf b) { return a > b; }
 inline mask le(vf a, vf b) { return a <= b; }
+inline mask ge_where(mask m, vf a, vf b) { return (a >= b) & m; }
+inline mask gt_where(mask m, vf a, vf b) { return (a > b) & m; }
 inline mask both(mask a, mask b) { return a & b; }
 inline mask and_not(mask a, mask b) { return a & ~b; }
 inline vf zero_unless(mask m, vf a) { return (vf)((vi)a & m); }
+inline vf fma_where(mask m, vf a, vf b, vf c) { return fma(zero_unless(m, a), b, c); }
 inline vf select(mask m, vf a, vf b) { return m ? a : b; }
 inline float sum(vf a) {
   float total = 0;
