@@ -18,8 +18,8 @@ from .formats import load, summarize
 from .gaussians import Gaussians
 from .rasterizer import rasterization
 
-_NEAR_PLANE = 0.01
-"""As in training, for scenes of ordinary size."""
+_NEAR_SHARE = 0.02
+_NEAR_PLANE_OF_A_POINT = 0.01
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class SplatScene:
             cameras.width,
             cameras.height,
             sh_degree=self.gaussians.sh_degree,
-            near_plane=self._near_plane,
+            near_plane=self._near,
             backgrounds=backgrounds,
             render_mode="RGB+ED" if with_depth else "RGB",
             rasterize_mode="antialiased" if self.antialiased else "classic",
@@ -105,10 +105,22 @@ class SplatScene:
         return g.logit_opacities.sigmoid(), g.log_scales.exp(), torch.cat([g.sh0, g.shN], dim=1)
 
     @cached_property
-    def _near_plane(self) -> float:
-        """A fixed distance would cut away scenes whose unit is large, such as kilometres."""
-        low, high = self.bounds()
-        return min(_NEAR_PLANE, 1e-3 * float((high - low).norm())) or _NEAR_PLANE
+    def _near(self) -> float:
+        return near_plane(self.gaussians)
+
+
+def near_plane(gaussians: Gaussians) -> float:
+    """Depth below which nothing is drawn, in the unit of the Gaussians.
+
+    It is 2 % of the median distance of the means from their middle, so it grows with the scene and
+    a training (which takes that of its first Gaussians) and the file written in another unit cut
+    alike. A few far Gaussians, such as a sky, do not move it.
+    """
+    means = gaussians.means.detach()
+    if len(means) == 0:
+        return _NEAR_PLANE_OF_A_POINT
+    radius = float((means - means.median(dim=0).values).norm(dim=1).median())
+    return _NEAR_SHARE * radius or _NEAR_PLANE_OF_A_POINT
 
 
 def load_scene(path: str | Path, *, device: torch.device | str = "cpu") -> SplatScene:

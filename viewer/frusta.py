@@ -130,4 +130,4 @@ def _frustum_size(capture: Capture) -> float:
     distances = torch.cdist(positions, positions).fill_diagonal_(torch.inf)
     spacing = float(distances.amin(dim=1).median())
     extent = capture.extent or 1.0
-    return min(max(0.7 * spacing, 0.02 * extent), 0.1 * extent)
+    return min(max(0.5 * spacing, 0.01 * extent), 0.04 * extent)

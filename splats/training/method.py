@@ -17,7 +17,7 @@ from captures.evaluation import BACKGROUNDS, choose_background
 from ..formats import save
 from ..gaussians import Gaussians
 from ..rasterizer import rasterization
-from ..scene import SplatScene
+from ..scene import SplatScene, near_plane
 from .config import SplatsConfig
 from .corrections import ExposureCorrection, PoseCorrection
 from .initialization import initial_gaussians
@@ -68,6 +68,7 @@ class SplatsMethod:
         if config.max_gaussians is not None and len(start) > config.max_gaussians:
             generator = torch.Generator().manual_seed(seed)
             start = start[torch.randperm(len(start), generator=generator)[: config.max_gaussians]]
+        self._near_plane = near_plane(start)
         self.params = Parameters(_on(start, device))
         self.optimizer = _optimizer(self.params, config)
         self.strategy = _strategy(config, capture, seed)
@@ -174,10 +175,6 @@ class SplatsMethod:
         rate = config.lr_means * self.capture.extent * decay**progress
         self.optimizer.param_groups[0]["lr"] = rate
         return rate
-
-    @property
-    def _near_plane(self) -> float:
-        return 0.01 * min(1.0, self.capture.extent)
 
     # ------------------------------------------------------------------- what a run asks for
 
