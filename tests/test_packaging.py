@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+IMPORT = re.compile(
+    r"^ *(?:from|import) (\w+)(?:[\w.]* import .*|[\w.]*(?: as \w+)?)$", re.MULTILINE
+)
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 
 
@@ -47,6 +50,18 @@ def test_every_tested_dependency_is_pinned() -> None:
     untested = {"gsplat", "lpips"}  # need CUDA and network weights
     assert declared() - untested <= pinned
     assert "torch==2.13.0" in lines
+
+
+def test_every_import_is_declared() -> None:
+    """A package that is here only because another one needs it may be gone tomorrow."""
+    names = {name: normalized(owners[0]) for name, owners in packages_distributions().items()}
+    ours = set(PROJECT["tool"]["scikit-build"]["wheel"]["packages"])
+    for package in sorted(ours):
+        for path in sorted((REPOSITORY / package).rglob("*.py")):
+            found = set(IMPORT.findall(path.read_text()))
+            foreign = found - ours - {"benchmarks"} - set(sys.stdlib_module_names)
+            missing = {name for name in foreign if names.get(name, name) not in declared()}
+            assert not missing, f"{path.relative_to(REPOSITORY)} imports undeclared {missing}"
 
 
 def test_the_wheel_holds_only_packages() -> None:

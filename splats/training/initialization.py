@@ -52,12 +52,12 @@ def initial_gaussians(capture: Capture, config: SplatsConfig, *, seed: int) -> G
 
 def gaussians_at(points: SparsePoints, *, sh_degree: int, opacity: float) -> Gaussians:
     """One round Gaussian per point; its scale is the mean distance of the 3 nearest others."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     positions = points.positions.float()
     num = len(positions)
     neighbours = min(4, num)
-    distances, _ = cKDTree(positions.numpy()).query(positions.numpy(), k=neighbours)
+    distances, _ = KDTree(positions.numpy()).query(positions.numpy(), k=neighbours)
     others = np.square(distances.reshape(num, -1)[:, 1:])
     # A lone point has no spacing; a hundredth of the normalized scene is as good as any.
     spacing = np.sqrt(others.mean(axis=1)) if num > 1 else np.full(1, 0.01)
