@@ -30,7 +30,8 @@ class FromImagesOptions:
     """How `from_images` reconstructs; the defaults suit photos of a still scene."""
 
     matcher: Literal["auto", "exhaustive", "sequential"] = "auto"
-    """Which pairs are compared; auto takes all pairs of up to 100 images, else neighbours."""
+    """Which pairs are compared; auto takes all pairs of up to 100 photos, else neighbors, as for
+    every video."""
     mapper: Literal["incremental", "global"] = "incremental"
     """Incremental is the more robust, global the faster one for hundreds of images."""
     max_frames: int = 150
@@ -92,7 +93,10 @@ def from_images(
         tell("Features", 0, None)
         _extract(pycolmap, work, names, options)
         tell("Matching", 0, None)
-        match(work / "database.db", names, matcher=options.matcher, threads=_threads(options))
+        # The frames of a video are in order, so comparing neighbors is enough however few they are.
+        ordered = options.matcher == "auto" and source.is_file()
+        matcher = "sequential" if ordered else options.matcher
+        match(work / "database.db", names, matcher=matcher, threads=_threads(options))
         model = _map(pycolmap, work, names, options, tell)
         tell("Undistortion", 0, None)
         _undistort(pycolmap, work, made, model)

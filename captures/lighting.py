@@ -6,17 +6,20 @@ The same fixed light samples serve every texel, so the result is free of noise a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
 
 from .atlas import Atlas, Texture
 from .patterns import Pattern
-from .raycast import Faces, Room, Scalars, Solid, Vectors
+from .raycast import Faces, Origins, Room, Scalars, Solid, Vectors, dot
 
 SURFACE_OFFSET = 2e-3  # scene units; secondary rays start this far off the surface they leave
+
+_BATCH = 2**15  # rays at a time: long inner loops that still stay in the cache
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,11 @@ class Item:
     reflectance: float = 0.0
     """Mirror reflectance at normal incidence; 0.04 is glazed or polished."""
 
+    def at_detail(self, detail: float) -> Item:
+        """The same item with both densities times `detail`."""
+        densities = detail * self.density, detail * self.light_density
+        return replace(self, density=densities[0], light_density=densities[1])
+
 
 @dataclass(frozen=True)
 class Baked:
@@ -97,16 +105,19 @@ def _direct(starts, normals, blockers, lamp: Lamp, rng) -> Vectors:
     """Irradiance / pi from one lamp, shadows included."""
     total = np.zeros(starts.shape[1], np.float32)
     samples = lamp.points(rng)
-    for target in samples.T:
-        to_light = target[:, None] - starts
-        squared = (to_light**2).sum(0)
+    for targets in _batches(samples, starts.shape[1]):
+        to_light = (targets[:, :, None] - starts[:, None]).reshape(3, -1)
+        squared = dot(to_light, to_light)
         directions = to_light / np.sqrt(squared)
         # cos at the surface times cos at the lamp times its area, over pi d^2
-        form = (normals * directions).sum(0) * np.abs((lamp.normal * directions).sum(0))
+        form = dot(np.tile(normals, targets.shape[1]), directions)
+        form = form * np.abs(dot(lamp.normal, directions)) / (np.pi * squared)
         lit = np.flatnonzero(form > 0)
-        distance = _nearest(starts[:, lit], directions[:, lit], blockers)[0]
-        visible = distance > np.sqrt(squared[lit])
-        total[lit] += visible * form[lit] / (np.pi * squared[lit])
+        texels = lit % starts.shape[1]
+        visible = _unblocked(starts[:, texels], directions[:, lit], blockers)
+        form[form < 0] = 0
+        form[lit[~visible]] = 0
+        total += form.reshape(targets.shape[1], -1).sum(0)
     return np.array(lamp.radiance, np.float32)[:, None] * total / samples.shape[1]
 
 
@@ -119,27 +130,47 @@ def _ambient(starts, normals, blockers, rng, *, samples: int = 24) -> tuple[Vect
     tints = np.stack([_mean_albedo(item) for item in blockers], axis=1) * 0.45
     ring = np.sqrt(1 - height**2)
     sphere = np.stack([ring * np.cos(turn), ring * np.sin(turn), height]).astype(np.float32)
-    for offset in sphere.T:
+    for offsets in _batches(sphere, starts.shape[1]):
         # A unit normal plus a point of the unit sphere is a cosine-weighted direction.
-        directions = normals + 0.995 * offset[:, None]
-        directions /= np.linalg.norm(directions, axis=0)
-        distance, which = _nearest(starts, directions, blockers)
-        light += np.where(np.isfinite(distance), room_light * tints[:, which], room_light)
-        openness += np.isinf(distance)
+        shape = (offsets.shape[1], starts.shape[1])
+        directions = (normals[:, None] + 0.995 * offsets[:, :, None]).reshape(3, -1)
+        directions /= np.sqrt(dot(directions, directions))
+        distance, which = nearest(np.tile(starts, shape[0]), directions, blockers)
+        seen = np.where(np.isfinite(distance), room_light * tints[:, which], room_light)
+        light += seen.reshape(3, *shape).sum(1)
+        openness += np.isinf(distance).reshape(shape).sum(0)
     return light / samples, openness / samples
 
 
-def _nearest(starts, directions, items) -> tuple[Scalars, Faces]:
-    """Distance to the nearest item along each ray (inf for none), and which it is."""
+def _batches(samples: Vectors, num_texels: int) -> Iterator[Vectors]:
+    """The samples in groups that, times all texels, make one batch of rays each."""
+    size = max(1, _BATCH // num_texels)
+    for start in range(0, samples.shape[1], size):
+        yield samples[:, start : start + size]
+
+
+def nearest(origins: Origins, directions: Vectors, items: Sequence[Item]) -> tuple[Scalars, Faces]:
+    """Distance to the nearest item along unit rays (inf for none), and which it is."""
     distance = np.full(directions.shape[1], np.inf, np.float32)
     which = np.zeros(directions.shape[1], np.int64)
     for number, item in enumerate(items):
-        candidate = item.solid.intersect(starts, directions)
-        closer = candidate < distance
-        distance[closer], which[closer] = candidate[closer], number
+        near, candidate = item.solid.hits(origins, directions)
+        closer = candidate < distance[near]
+        near = near[closer]
+        distance[near], which[near] = candidate[closer], number
     return distance, which
 
 
+def _unblocked(starts: Vectors, directions: Vectors, blockers: Sequence[Item]) -> np.ndarray:
+    """True for rays that reach the lamps; these hang on the walls, so whatever is hit shades."""
+    free = np.ones(directions.shape[1], bool)
+    for item in blockers:
+        near, distance = item.solid.hits(starts, directions)
+        free[near[np.isfinite(distance)]] = False
+    return free
+
+
+@lru_cache(maxsize=64)
 def _mean_albedo(item: Item) -> Float[np.ndarray, "3"]:
     faces, u, v = Atlas.of(item.solid, 6.0).texel_centers()
     points = item.solid.chart(faces, u, v)

@@ -19,6 +19,19 @@ Origins = Float[np.ndarray, "3 #N"]
 Scalars = Float[np.ndarray, "N"]
 Faces = Int[np.ndarray, "N"]
 
+# Plain sums instead of matrix products: BLAS may start threads of its own under our pool.
+
+
+def dot(first: Origins, second: Origins) -> Scalars:
+    """Inner products of columns."""
+    return first[0] * second[0] + first[1] * second[1] + first[2] * second[2]
+
+
+def rotate(rotation: Float[np.ndarray, "3 3"], vectors: Vectors) -> Vectors:
+    """Columns turned by a rotation matrix."""
+    return np.stack([dot(row[:, None], vectors) for row in rotation])
+
+
 SURFACE_TOLERANCE = 2e-5  # scene units; a hundredth of a pixel at a thousand pixels' width
 
 
@@ -59,29 +72,37 @@ class Solid(ABC):
 
     def to_local(self, points: Vectors) -> Vectors:
         """World points in the solid's frame."""
-        return self.rotation.T @ (points - self._origin)
+        return rotate(self.rotation.T, points - self._origin)
+
+    def hits(
+        self, origins: Origins, directions: Vectors
+    ) -> tuple[Int[np.ndarray, "M"], Float[np.ndarray, "M"]]:
+        """Numbers of the unit world rays that may hit, and their distances (inf for a miss)."""
+        to_center = self._origin - origins
+        gap = dot(to_center, to_center) - np.float32(self.bound) ** 2
+        # A ray that starts outside of the bounding sphere must head at least for its tangent cone.
+        needed = np.where(gap < 0, np.float32(-np.inf), np.sqrt(np.maximum(gap, 0)))
+        near = np.flatnonzero(dot(to_center, directions) >= needed)
+        if not len(near):
+            return near, np.empty(0, np.float32)
+        starts = origins if origins.shape[1] == 1 else origins.take(near, axis=1)
+        rays = rotate(self.rotation.T, directions.take(near, axis=1))
+        return near, self.local_hit(np.broadcast_to(self.to_local(starts), rays.shape), rays)
 
     def intersect(self, origins: Origins, directions: Vectors) -> Scalars:
         """Distance along unit world rays [3, N] from origins [3, N] or [3, 1]; inf for a miss."""
-        to_center = self._origin - origins
-        along = (to_center * directions).sum(0)
-        gap = (to_center**2).sum(0) - self.bound**2  # negative when the ray starts inside the bound
-        near = np.flatnonzero((along**2 >= gap) & ((along > 0) | (gap < 0)))
         distances = np.full(directions.shape[1], np.inf, np.float32)
-        if len(near):
-            starts = origins if origins.shape[1] == 1 else origins[:, near]
-            rays = self.rotation.T @ directions[:, near]
-            starts = np.broadcast_to(self.to_local(starts), rays.shape)
-            distances[near] = self.local_hit(starts, rays)
+        near, found = self.hits(origins, directions)
+        distances[near] = found
         return distances
 
     def normal(self, points: Vectors) -> Vectors:
         """Unit outward normals at world surface points."""
-        return self.rotation @ self.local_normal(self.to_local(points))
+        return rotate(self.rotation, self.local_normal(self.to_local(points)))
 
     def chart(self, faces: Faces, u: Scalars, v: Scalars) -> Vectors:
         """World surface points of chart coordinates."""
-        return self.rotation @ self.local_chart(faces, u, v) + self._origin
+        return rotate(self.rotation, self.local_chart(faces, u, v)) + self._origin
 
     def coordinates(self, points: Vectors) -> tuple[Faces, Scalars, Scalars]:
         """Chart coordinates (face, u, v) of world surface points."""
@@ -151,7 +172,8 @@ class Torus(Solid):
 
     def _distance(self, points: Vectors) -> Scalars:
         x, y, z = points
-        return np.hypot(np.hypot(x, y) - self.ring, z) - self.tube
+        outward = np.sqrt(x * x + y * y) - np.float32(self.ring)
+        return np.sqrt(outward * outward + z * z) - np.float32(self.tube)
 
     def local_hit(self, origins: Vectors, directions: Vectors) -> Scalars:
         along = -(origins * directions).sum(0)
@@ -188,8 +210,8 @@ class Lathe(Solid):
     squared_radii: Float[np.ndarray, "K"]
     """Squared radius at K equidistant heights, joined linearly."""
 
-    SEARCH_STEPS = 40  # misses only chords shorter than 1/40 of the way through the solid
-    BISECTIONS = 16
+    SEARCH_STEPS = 24  # misses only chords shorter than 1/24 of the way through the solid
+    BISECTIONS = 10  # the last bracket is then cut once more by its chord
 
     @classmethod
     def from_outline(cls, outline: list[tuple[float, float]], *, smoothing: float = 0.03) -> Lathe:
@@ -224,36 +246,59 @@ class Lathe(Solid):
     def _squared_radius(self, z: Scalars) -> tuple[Scalars, Scalars]:
         """Squared radius at heights z, and its derivative."""
         per_unit = np.float32((len(self.squared_radii) - 1) / self.height)
-        position = np.clip(z * per_unit, 0, len(self.squared_radii) - 1.001)
+        last = np.float32(len(self.squared_radii) - 1.001)
+        position = np.minimum(np.maximum(z * per_unit, 0), last)
         index = position.astype(np.int32)
         step = self.squared_radii[index + 1] - self.squared_radii[index]
         return self.squared_radii[index] + (position - index) * step, step * per_unit
 
-    def _outside(self, origins: Vectors, directions: Vectors, distances: Scalars) -> Scalars:
-        """Positive outside of the lathe, negative inside."""
-        x, y, z = origins + distances * directions
-        return x * x + y * y - self._squared_radius(z)[0]
-
     def local_hit(self, origins: Vectors, directions: Vectors) -> Scalars:
         start, end = self._cylinder_span(origins, directions)
-        step = (end - start) / self.SEARCH_STEPS
-        distances = np.full(len(start), np.inf, np.float32)
-        searching = np.flatnonzero(end > start)
-        for k in range(self.SEARCH_STEPS + 1):
-            o, d = origins[:, searching], directions[:, searching]
-            inside = self._outside(o, d, start[searching] + k * step[searching]) < 0
-            distances[searching[inside]] = k
-            searching = searching[~inside]
-        found = np.flatnonzero(np.isfinite(distances))
-        o, d = origins[:, found], directions[:, found]
-        high = start[found] + distances[found] * step[found]
+        crossing = np.flatnonzero(end > start)
+        start, step = start[crossing], (end - start)[crossing] / self.SEARCH_STEPS
+        profile = self._along_rays(origins[:, crossing], directions[:, crossing])
+        first = self._first_step_inside(profile, start, step)
+        found = np.flatnonzero(first >= 0)
+        high = start[found] + first[found] * step[found]
         low = np.maximum(high - step[found], start[found])
+        distances = np.full(origins.shape[1], np.inf, np.float32)
+        distances[crossing[found]] = self._refined(profile[:, found], low, high)
+        return distances
+
+    def _first_step_inside(
+        self, profile: Float[np.ndarray, "5 N"], start: Scalars, step: Scalars
+    ) -> Int[np.ndarray, "N"]:
+        """How many steps each ray takes to get inside, -1 for never."""
+        first = np.full(len(start), -1, np.int32)
+        searching = np.arange(len(start))
+        for k in range(self.SEARCH_STEPS + 1):
+            inside = self._outside(profile, start + np.float32(k) * step) < 0
+            if inside.any():
+                first[searching[inside]] = k
+                outside = ~inside
+                searching, start, step = searching[outside], start[outside], step[outside]
+                profile = profile[:, outside]
+        return first
+
+    def _along_rays(self, origins: Vectors, directions: Vectors) -> Float[np.ndarray, "5 N"]:
+        """Coefficients a, b, c, z, dz of x^2 + y^2 = (a t + b) t + c and the height z + dz t."""
+        (x, y, z), (dx, dy, dz) = origins, directions
+        return np.stack([dx * dx + dy * dy, 2 * (x * dx + y * dy), x * x + y * y, z, dz])
+
+    def _outside(self, profile: Float[np.ndarray, "5 N"], distances: Scalars) -> Scalars:
+        """Positive outside of the lathe, negative inside."""
+        a, b, c, z, dz = profile
+        return (a * distances + b) * distances + c - self._squared_radius(z + dz * distances)[0]
+
+    def _refined(self, profile: Float[np.ndarray, "5 N"], low: Scalars, high: Scalars) -> Scalars:
+        """The root between `low` (outside) and `high` (inside)."""
         for _ in range(self.BISECTIONS):
             middle = 0.5 * (low + high)
-            inside = self._outside(o, d, middle) < 0
+            inside = self._outside(profile, middle) < 0
             low, high = np.where(inside, low, middle), np.where(inside, middle, high)
-        distances[found] = high
-        return distances
+        before = np.maximum(self._outside(profile, low), 0)
+        after = np.minimum(self._outside(profile, high), -1e-12)
+        return low + (high - low) * (before / (before - after))
 
     def _cylinder_span(self, origins: Vectors, directions: Vectors) -> tuple[Scalars, Scalars]:
         """Where rays enter and leave the cylinder that holds the lathe."""
@@ -397,15 +442,18 @@ def _sphere_trace(distance, origins, directions, start, end, *, steps: int = 64)
     Reference: Hart, Sphere Tracing, The Visual Computer 12 (1996).
     """
     result = np.full(len(start), np.inf, np.float32)
-    position = start.copy()
     active = np.flatnonzero(end > start)
+    at, end = start[active], end[active]
+    origins, directions = origins[:, active], directions[:, active]
     for _ in range(steps):
-        at = position[active]
-        gap = distance(origins[:, active] + at * directions[:, active])
+        gap = distance(origins + at * directions)
         hit = gap < SURFACE_TOLERANCE
         result[active[hit]] = at[hit]
-        position[active] = at + gap
-        active = active[~hit & (at + gap < end[active])]
+        at = at + gap
+        going = ~hit & (at < end)
+        if not going.all():
+            active, at, end = active[going], at[going], end[going]
+            origins, directions = origins[:, going], directions[:, going]
         if not len(active):
             break
     return result

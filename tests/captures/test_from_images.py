@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from itertools import combinations
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from captures import from_images as module
 from captures import load_capture
 from captures.frames import sharpest_per_window, sharpness, write_sharp_frames
 from captures.from_images import FromImagesOptions, from_images, read_intrinsics
@@ -67,6 +69,28 @@ def test_unreadable_video_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"clip\.mp4 cannot be decoded"):
         from_images(tmp_path / "clip.mp4", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("wanted", "used"), [("auto", "sequential"), ("exhaustive",) * 2])
+def test_frames_of_a_video_are_compared_in_order_unless_told_otherwise(
+    wanted: Literal["auto", "exhaustive"],
+    used: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Matched(Exception):
+        """Ends the run once the matcher is known."""
+
+    def match(database, names, *, matcher, threads) -> None:
+        raise Matched(matcher)
+
+    pytest.importorskip("pycolmap")
+    monkeypatch.setattr(module, "write_sharp_frames", lambda *args, **options: ["a.jpg", "b.jpg"])
+    monkeypatch.setattr(module, "_extract", lambda *args: None)
+    monkeypatch.setattr(module, "match", match)
+    (tmp_path / "clip.mp4").touch()
+    with pytest.raises(Matched, match=used):
+        from_images(tmp_path / "clip.mp4", tmp_path / "out", FromImagesOptions(matcher=wanted))
 
 
 def test_bad_sources_and_outputs_are_named(tmp_path: Path) -> None:
