@@ -135,6 +135,15 @@ class RunDirectory:
         return self.path / "metrics.jsonl"
 
     @property
+    def summary_file(self) -> Path:
+        """How the newest session ended, see `read_summary`."""
+        return self.path / "summary.json"
+
+    def read_summary(self) -> dict[str, Any]:
+        """Steps, seconds and memory of the training so far; empty before its first end."""
+        return json.loads(self.summary_file.read_bytes()) if self.summary_file.is_file() else {}
+
+    @property
     def log_file(self) -> Path:
         """Messages of all sessions."""
         return self.path / "train.log"
@@ -207,6 +216,7 @@ class RunDirectory:
         for file in (
             *self.path.glob("scene.*"),
             self.metrics_file,
+            self.summary_file,
             self.log_file,
             self.environment_file,
         ):

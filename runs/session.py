@@ -11,6 +11,7 @@ from .cadence import Cadence
 from .checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
 from .directory import RunDirectory
 from .errors import NonFiniteLossError
+from .files import write_json
 from .memory import peak_cuda_memory_bytes, peak_memory_bytes
 from .metrics import MetricsLog
 from .pace import Pace
@@ -118,7 +119,7 @@ class Session:
                 self.step,
                 checkpoint,
             )
-        return Summary(
+        summary = Summary(
             steps=self.step,
             seconds=self.elapsed,
             num_primitives=self.trainee.num_primitives,
@@ -128,6 +129,8 @@ class Session:
             scene=scene,
             interrupted_by=None if spent else interrupted_by,
         )
+        write_json(self.run.summary_file, summary.numbers())
+        return summary
 
     def _log(self, metrics: MetricsLog, *, preview: bool) -> None:
         self._require_finite_loss()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,11 @@ class Summary:
     """The deliverable."""
     interrupted_by: str | None
     """"SIGINT" or "SIGTERM" if that ended the run before its budget was spent, else None."""
+
+    def numbers(self) -> dict[str, Any]:
+        """What summary.json holds: everything but the paths."""
+        return {
+            item.name: getattr(self, item.name)
+            for item in fields(self)
+            if not isinstance(getattr(self, item.name), Path)
+        }

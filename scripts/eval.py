@@ -22,7 +22,7 @@ from runs import peak_memory_bytes
 
 from .common import Common, console, resolve_device
 from .curve import draw_curve
-from .scenes import load_scene, run_settings
+from .scenes import load_scene, run_settings, training_summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Eval(Common):
 
 def run(config: Eval) -> dict[str, Any]:
     """Evaluate and write the report; returns the `--json` summary."""
-    settings = run_settings(config.scene)
+    settings, training = run_settings(config.scene), training_summary(config.scene)
     data = config.data or settings.get("data")
     if data is None:
         raise ValueError(f"{config.scene} does not say which capture it is of; pass --data DIR.")
@@ -87,8 +87,8 @@ def run(config: Eval) -> dict[str, Any]:
         "num_primitives": result.num_primitives,
         "bits_per_primitive": result.bits_per_primitive,
         "frames_per_second": result.frames_per_second,
-        "steps": None,
-        "seconds": None,
+        "steps": training.get("steps"),
+        "seconds": training.get("seconds"),
         "peak_memory_bytes": peak_memory_bytes(),
         "device": str(device),
         "run": str(config.scene),
@@ -96,7 +96,8 @@ def run(config: Eval) -> dict[str, Any]:
     }
     if report is not None:
         draw_curve(config.scene / "metrics.jsonl", report.folder / "curve.svg")
-        page = report.write(result, facts=facts(config.scene, capture, name, str(device)))
+        stated = facts(config.scene, capture, name, str(device)) | training_facts(training)
+        page = report.write(result, facts=stated)
         summary["report"] = str(page)
         console.print(f"Report: {page}")
     return summary
@@ -115,6 +116,18 @@ def facts(path: Path, capture: Capture, background: str, device: str) -> dict[st
         "Protocol": "render and photo rounded to 8 bits; mean of per-image values; file reloaded",
         "Device": device,
         "CPU": cpu_name(),
+    }
+
+
+def training_facts(training: dict[str, Any]) -> dict[str, str]:
+    """What a report says about the training, from the run's summary; empty without one."""
+    if not training:
+        return {}
+    ended = training["interrupted_by"]
+    return {
+        "Training": f"{training['steps']:,} steps in {training['seconds']:.0f} s"
+        + (f", stopped by {ended}" if ended else ""),
+        "Memory": f"{training['peak_memory_bytes'] / 1e9:.2f} GB at most while training",
     }
 
 

@@ -33,3 +33,8 @@ def load_scene(path: Path, *, device: torch.device) -> Renderable:
 def run_settings(path: Path) -> dict[str, Any]:
     """The saved configuration of a run folder; empty for a scene file."""
     return RunDirectory.open(path).config if path.is_dir() else {}
+
+
+def training_summary(path: Path) -> dict[str, Any]:
+    """How the training of a run folder ended; empty for a scene file or an older run."""
+    return RunDirectory.open(path).read_summary() if path.is_dir() else {}

@@ -55,7 +55,8 @@ def test_existing_run_needs_a_decision(tmp_path: Path) -> None:
 
 def test_overwrite_deletes_what_a_run_made_and_nothing_else(tmp_path: Path) -> None:
     run = create(tmp_path / "run")
-    made = ["metrics.jsonl", "train.log", "scene.ply", "checkpoints/step_00000001.pt", "eval/0.png"]
+    made = ["metrics.jsonl", "summary.json", "train.log", "scene.ply", "eval/0.png"]
+    made += ["checkpoints/step_00000001.pt"]
     for name in [*made, "notes.txt"]:
         file = run.path / name
         file.parent.mkdir(exist_ok=True)

@@ -157,11 +157,11 @@ def test_train_eval_render_info(capsys, tmp_path, capture_folder, stub):
     assert summary["num_bytes"] == (out / "scene.ply").stat().st_size
     assert json.loads((out / "config.json").read_text())["config"]["method"]["strength"] == 2.0
     page = (out / "eval" / "report.html").read_text()
-    assert page.count("<section>") == 2
+    assert page.count("<section>") == 2 and "3 steps in" in page
     assert len(list((out / "eval" / "images").iterdir())) == 8
 
     again = run_json(capsys, "eval", out)
-    for key in ("psnr", "ssim", "num_primitives"):
+    for key in ("psnr", "ssim", "num_primitives", "steps"):
         assert again[key] == summary[key]
 
     assert "not empty" in run_failing(capsys, *flags)
