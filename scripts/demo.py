@@ -22,7 +22,7 @@ class Demo(Common):
     out: Path = Path("demo")
     """Folder for everything the demo makes."""
     max_seconds: float = 120.0
-    """Training time."""
+    """Seconds for the sample capture and the training together; report and video come on top."""
     overwrite: bool = False
     """Replace an earlier demo in `--out`."""
 
@@ -59,7 +59,7 @@ def run(config: Demo) -> dict[str, Any]:
             overwrite=config.overwrite,
         )
     )
-    console.print(f"Scene:  {summary['scene']}")
+    console.print(f"Scene:  {summary['scene']} (opens in any splat viewer)")
     console.print(f"Report: {summary['report']}")
     console.print(f"Video:  {video}")
     console.print(f"Look at it in a browser: fieldwright view {run_folder}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import struct
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -297,3 +300,96 @@ def test_bad_input_gives_one_clear_line(capsys, tmp_path, scene_path, capture_fo
             capsys, "eval", scene_path, "--data", capture_folder, "--device", "cuda"
         )
         assert "needs a CUDA device" in message
+
+
+def unlink_all_photos(folder: Path) -> None:
+    for file in (folder / "images").iterdir():
+        file.unlink()
+
+
+def shrink_a_photo(folder: Path) -> None:
+    Image.new("RGB", (31, 24)).save(folder / "images" / "3.png")
+
+
+def name_a_periscope(folder: Path) -> None:
+    path = folder / "sparse" / "0" / "cameras.bin"
+    content = bytearray(path.read_bytes())
+    content[12:16] = struct.pack("<i", 99)
+    path.write_bytes(content)
+
+
+def register_nothing(folder: Path) -> None:
+    (folder / "sparse" / "0" / "images.bin").write_bytes(struct.pack("<Q", 0))
+
+
+def spoil_a_pose(folder: Path) -> None:
+    path = folder / "sparse" / "0" / "images.bin"
+    content = bytearray(path.read_bytes())
+    content[12:20] = struct.pack("<d", float("nan"))
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (unlink_all_photos, "none exists"),
+        (shrink_a_photo, "3.png is 31 x 24 pixels, but its camera says 32 x 24"),
+        (name_a_periscope, "unknown camera model id 99"),
+        (register_nothing, "registers no images"),
+        (spoil_a_pose, "holds NaN"),
+    ],
+)
+def test_damaged_captures_give_one_clear_line(
+    capsys, tmp_path, capture_folder, stub, damage, message
+):
+    photos, run = tmp_path / "photos", tmp_path / "run"
+    shutil.copytree(capture_folder, photos)
+    damage(photos)
+    found = run_failing(capsys, "train", "stub", "--data", photos, "--out", run)
+    assert message in found and not run.exists()
+
+
+@pytest.mark.parametrize("verb", ["train", "eval", "render", "demo"])
+def test_existing_outputs_are_kept(capsys, tmp_path, capture_folder, scene_path, stub, verb):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.tex").write_text("mine")
+    flags = {
+        "train": ("stub", "--data", capture_folder, "--out", out),
+        "eval": (scene_path, "--data", capture_folder, "--out", out),
+        "render": (scene_path, out),
+        "demo": ("--out", out),
+    }
+    found = run_failing(capsys, verb, *flags[verb])
+    assert str(out) in found and "--overwrite" in found
+    assert [file.name for file in out.iterdir()] == ["thesis.tex"]
+
+
+def test_full_disk_is_said_in_words(capsys, tmp_path, capture_folder, stub, monkeypatch):
+    def no_room(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", no_room)
+    flags = ("train", "stub", "--data", capture_folder, "--max-steps", 2, "--out", tmp_path / "r")
+    assert "disk is full" in run_failing(capsys, *flags)
+
+
+@pytest.mark.slow
+def test_demo_ends_with_what_it_made(tmp_path):
+    command = [sys.executable, "-m", "scripts.main", "demo", "--json", "--max-seconds", "45"]
+    root = Path(scripts.__file__).parent.parent
+    result = subprocess.run(
+        [*command, "--out", "first", "--num-threads", "1"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    summary = json.loads(result.stdout)
+    assert summary["psnr"] > 15 and summary["num_test_images"] == 6
+    for name in ("scene", "report", "video"):
+        assert (tmp_path / summary[name]).stat().st_size > 1000
+        assert summary[name] in result.stderr
+    assert "fieldwright view first/run" in result.stderr
