@@ -15,7 +15,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IMPORT = re.compile(
-    r"^ *(?:from|import) (\w+)(?:[\w.]* import .*|[\w.]*(?: as \w+)?)$", re.MULTILINE
+    r"^ *(?:from|import) (\w+)(?:[\w.]* import .*|[\w.]*(?: as \w+)?)(?:  #.*)?$", re.MULTILINE
 )
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 
