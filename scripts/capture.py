@@ -23,13 +23,15 @@ class CaptureConfig(Common):
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder to write."""
     matcher: Literal["auto", "exhaustive", "sequential"] = "auto"
-    """Which image pairs are compared; auto: all pairs of up to 100 images, else neighbours."""
+    """Which image pairs are compared; auto: all pairs of up to 100 photos, else neighbors."""
     mapper: Literal["incremental", "global"] = "incremental"
     """Incremental is the more robust, global the faster one for hundreds of images."""
     max_frames: int = 150
     """Sharp frames taken from a video."""
     max_image_size: int = 1600
     """Longer side in pixels at which features are extracted."""
+    max_features: int | None = None
+    """Features kept per image; the default is 8192 for photos and 2048 for a video's frames."""
     intrinsics: Path | None = None
     """Text file with the known 3 x 3 pinhole matrix; it is then kept fixed."""
     overwrite: bool = False
@@ -58,6 +60,7 @@ def run(config: CaptureConfig) -> dict[str, Any]:
         mapper=config.mapper,
         max_frames=config.max_frames,
         max_image_size=config.max_image_size,
+        max_features=config.max_features,
         intrinsics=None if config.intrinsics is None else read_intrinsics(config.intrinsics),
         seed=config.seed,
         num_threads=config.num_threads,
