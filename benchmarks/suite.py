@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from runs import describe_environment
 from splats import _native
@@ -69,7 +71,7 @@ def update_baseline(suite: str, metrics: Sequence[Metric]) -> Path:
 def record(suite: str, metrics: Sequence[Metric]) -> list[Path]:
     """Write the suite's results, and `docs/results.md` and the README's table from all results."""
     content = {
-        "environment": describe_environment() | {"isa": _native.isa()},
+        "environment": _environment(),
         "date": datetime.now(UTC).date().isoformat(),
         "metrics": [asdict(metric) for metric in metrics],
     }
@@ -85,6 +87,17 @@ def record(suite: str, metrics: Sequence[Metric]) -> list[Path]:
         _write(CHECKOUT / "docs" / "results.md", pages.results_page(results)),
         _write(readme, pages.with_measured_table(readme.read_text(), results)),
     ]
+
+
+def _environment() -> dict[str, Any]:
+    """The machine and the source; what suites write themselves is no change of the source."""
+    found: dict[str, Any] = describe_environment() | {"isa": _native.isa()}
+    if found["git"] is not None:
+        written = [f":!{path}" for path in ("README.md", "docs", "benchmarks/*.json")]
+        command = ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", *written]
+        status = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+        found["git"]["dirty"] = bool(status.stdout)
+    return found
 
 
 def _write(path: Path, text: str) -> Path:
