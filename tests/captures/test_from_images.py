@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from itertools import combinations
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from captures import from_images as module
 from captures import load_capture
 from captures.frames import sharpest_per_window, sharpness, write_sharp_frames
 from captures.from_images import FromImagesOptions, from_images, read_intrinsics
@@ -85,6 +85,7 @@ def test_frames_of_a_video_are_compared_in_order_unless_told_otherwise(
         raise Matched(matcher)
 
     pytest.importorskip("pycolmap")
+    module = import_module("captures.from_images")  # the package's attribute is the function
     monkeypatch.setattr(module, "write_sharp_frames", lambda *args, **options: ["a.jpg", "b.jpg"])
     monkeypatch.setattr(module, "_extract", lambda *args: None)
     monkeypatch.setattr(module, "match", match)
