@@ -19,6 +19,8 @@ Origins = Float[np.ndarray, "3 #N"]
 Scalars = Float[np.ndarray, "N"]
 Faces = Int[np.ndarray, "N"]
 
+SURFACE_TOLERANCE = 2e-5  # scene units; a hundredth of a pixel at a thousand pixels' width
+
 # Plain sums instead of matrix products: BLAS may start threads of its own under our pool.
 
 
@@ -30,9 +32,6 @@ def dot(first: Origins, second: Origins) -> Scalars:
 def rotate(rotation: Float[np.ndarray, "3 3"], vectors: Vectors) -> Vectors:
     """Columns turned by a rotation matrix."""
     return np.stack([dot(row[:, None], vectors) for row in rotation])
-
-
-SURFACE_TOLERANCE = 2e-5  # scene units; a hundredth of a pixel at a thousand pixels' width
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
