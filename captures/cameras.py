@@ -37,8 +37,12 @@ class Cameras:
         ensure_shape("viewmats", self.viewmats, ("C", 4, 4), "append the row 0 0 0 1.")
         ensure_shape("Ks", self.Ks, (len(self.viewmats), 3, 3))
         if not torch.isfinite(self.viewmats).all():
-            bad = (~torch.isfinite(self.viewmats).flatten(1).all(dim=1)).nonzero().flatten().tolist()
-            raise ValueError(f"`viewmats` must be finite, got NaN or infinity in cameras {bad[:10]}.")
+            bad = (
+                (~torch.isfinite(self.viewmats).flatten(1).all(dim=1)).nonzero().flatten().tolist()
+            )
+            raise ValueError(
+                f"`viewmats` must be finite, got NaN or infinity in cameras {bad[:10]}."
+            )
 
     def __len__(self) -> int:
         return len(self.viewmats)
@@ -77,9 +81,7 @@ class Cameras:
 
     def resized(self, width: int, height: int) -> Cameras:
         """The same views on a canvas of another size; intrinsics scale with it."""
-        scale = torch.tensor(
-            [width / self.width, height / self.height, 1.0], dtype=self.Ks.dtype
-        )
+        scale = torch.tensor([width / self.width, height / self.height, 1.0], dtype=self.Ks.dtype)
         sizes = self.sizes
         if sizes is not None:
             sizes = (sizes * scale[:2]).round().to(sizes.dtype).clamp(min=1)
