@@ -19,7 +19,7 @@ from . import pages
 from .command import CHECKOUT
 from .metric import Metric
 
-SUITES = ("rasterizer", "train", "captures")
+SUITES = ("rasterizer", "train", "train_long", "captures")
 """Each is the module `benchmarks.<name>` with `run(*, quick) -> Iterator[Metric]`."""
 
 FOLDER = Path(__file__).resolve().parent

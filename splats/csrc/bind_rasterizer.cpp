@@ -56,14 +56,14 @@ void bind_rasterizer(nb::module_& m) {
   nb::class_<Bins>(m, "Bins", "Depth order and tile lists of one camera.")
       .def_ro("width", &Bins::width, "Image width, pixels.")
       .def_ro("height", &Bins::height, "Image height, pixels.")
-      .def_prop_ro("num_visible", [](const Bins& b) { return b.splats.size(); },
+      .def_prop_ro("num_visible", [](const Bins& b) { return b.num_visible; },
                    "Gaussians that touch the image.")
       .def_prop_ro("num_pairs", [](const Bins& b) { return b.num_entries; },
                    "(tile, Gaussian) pairs.")
       .def_prop_ro("num_tiles", [](const Bins& b) { return b.tiles_x * b.tiles_y; },
                    "Tiles of 8 x 8 pixels.")
       .def_prop_ro("num_bytes", [](const Bins& b) {
-        return b.splats.size() * sizeof(Splat) + 4 * (b.slot_begin.size() + b.tile_begin.size()) +
+        return b.num_visible * sizeof(Splat) + 4 * (b.slot_begin.size() + b.tile_begin.size()) +
                b.num_entries * sizeof(Entry) + b.pixel_mask.size();
       }, "Memory held, bytes.");
 

@@ -66,7 +66,7 @@ struct Color {
 
 // Colours in depth order, so that a tile's list reads them forwards.
 std::vector<Color> colors_by_rank(const Bins& bins, const float* colors, int D) {
-  std::vector<Color> ordered(bins.splats.size());
+  std::vector<Color> ordered(bins.num_visible);
   parallel_ranges(static_cast<long>(ordered.size()), 8192, [&](long begin, long end, int) {
     for (long rank = begin; rank < end; ++rank) {
       const float* color = colors + static_cast<long>(bins.splats[rank].index) * D;
@@ -106,11 +106,13 @@ int blend_group(const Bins& bins, const Color* colors, const TilePixels& pixels,
   }
   const vf floor = splat(kMinLog2Alpha), ceiling = splat(kMaxAlpha),
            least = splat(kMinTransmittance);
+  const Splat* const splats = bins.splats.get();
+  const Entry* const entries = bins.entries.get();
   uint32_t entry = begin;
   for (; entry < end; ++entry) {
-    __builtin_prefetch(&bins.splats[bins.entries[std::min(entry + 8, end - 1)].rank]);
-    const uint32_t rank = bins.entries[entry].rank;
-    const Splat& s = bins.splats[rank];
+    __builtin_prefetch(&splats[entries[std::min(entry + 8, end - 1)].rank]);
+    const uint32_t rank = entries[entry].rank;
+    const Splat& s = splats[rank];
     const Color& color = colors[rank];
     Quadratic q = quadratic(s, pixels.x[first]);
     bool changed = false;
@@ -330,7 +332,7 @@ void gather_gradients(const BlendBackwardArgs& a, const float* slots) {
   const Bins& bins = *a.forward.bins;
   constexpr int n = kSlot<D, kAbs>;
   constexpr float kConic = -1.3862943611198906f;  // -2 ln 2: from the scaled conic back to the conic
-  parallel_ranges(static_cast<long>(bins.splats.size()), 2048, [&](long begin, long end, int) {
+  parallel_ranges(bins.num_visible, 2048, [&](long begin, long end, int) {
     for (long rank = begin; rank < end; ++rank) {
       float m[n] = {};
       const uint32_t last = bins.slot_begin[rank + 1];

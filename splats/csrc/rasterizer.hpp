@@ -78,7 +78,8 @@ struct Entry {
 // Gaussians of one camera sorted by depth, and for each tile the ranks that touch it.
 struct Bins {
   int width = 0, height = 0, tiles_x = 0, tiles_y = 0;
-  std::vector<Splat> splats;           // by depth rank
+  std::unique_ptr<Splat[]> splats;     // by depth rank
+  long num_visible = 0;
   std::vector<uint32_t> slot_begin;    // [visible + 1]: first (rank, tile) slot of each rank
   std::vector<uint32_t> tile_begin;    // [tiles + 1]: first list entry of each tile
   std::unique_ptr<Entry[]> entries;    // tile by tile, front to back
