@@ -29,7 +29,7 @@ class Cameras:
     model: CameraModel = "pinhole"
     """Projection model after undistortion."""
     distortion: Float[Tensor, "C D"] | None = None
-    """OpenCV distortion (k1, k2, p1, p2[, k3, k4, k5, k6]; fisheye: k1..k4), None once undistorted."""
+    """OpenCV distortion (k1, k2, p1, p2[, k3..k6]; fisheye: k1..k4); None once undistorted."""
     sizes: Int[Tensor, "C 2"] | None = None
     """Each image's own (width, height) where they differ from the canvas, top-left aligned."""
 
