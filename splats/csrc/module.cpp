@@ -19,8 +19,8 @@ void bind_training(nb::module_& m);
 namespace {
 
 // A training step frees and asks again for the same few hundred megabytes. By default glibc maps
-// such blocks anew each time, and the page faults cost more than the kernels (measured: 2.1x on a
-// whole forward pass). Freed memory is therefore kept for the next call.
+// such blocks anew each time, and every page of them faults again. Freed memory is therefore kept
+// for the next call.
 void keep_freed_memory() {
 #if defined(__GLIBC__)
   mallopt(M_MMAP_MAX, 0);

@@ -41,8 +41,8 @@ class SplatsConfig:
     """MCMC: weight of the mean opacity in the loss."""
     scale_weight: float = 1.0
     """MCMC: weight of the mean scale, in units of the normalized scene, in the loss. It keeps
-    faint Gaussians from covering the screen: on the fox a step costs half of what it does at the
-    paper's 0.01, and held-out PSNR is higher."""
+    faint Gaussians from covering the screen, which is what a step costs; the paper has 0.01 in
+    units of the unnormalized scene."""
     noise: float = 1e5
     """MCMC: noise added to the means, as a multiple of their learning rate."""
     grow_gradient: float = 2e-4

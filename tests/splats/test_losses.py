@@ -56,8 +56,11 @@ def test_loss_has_the_same_bits_for_any_number_of_threads() -> None:
 def test_reference_gradient() -> None:
     image, target = make_pair(6, 5)
     leaf = image.double().requires_grad_()
-    function = lambda x: ssim_l1_reference(x, target.double()).loss  # noqa: E731
-    assert torch.autograd.gradcheck(function, (leaf,))
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return ssim_l1_reference(x, target.double()).loss
+
+    assert torch.autograd.gradcheck(loss, (leaf,))
 
 
 def test_equal_images_have_no_loss_and_masked_pixels_no_gradient() -> None:

@@ -178,7 +178,9 @@ def test_exposure_is_learned_per_photo(views: list[View]) -> None:
     learned = trainee._exposure.transforms.detach()[:, :, :3].diagonal(dim1=1, dim2=2).mean(dim=1)
     true = gains[list(capture.train)]
     correlation = torch.corrcoef(torch.stack([learned, true]))[0, 1]
-    assert correlation > 0.7  # measured: 0.83; without the gains in the photos about 0
+    # Measured: 0.83, and 0.31 for photos without the gains. In 400 steps only part of the gains
+    # is learned (0.98 to 1.08 for true ratios of 0.6 to 1), so the order is what is tested.
+    assert correlation > 0.7
 
 
 def test_points_from_photos_lie_on_what_the_photos_show(views: list[View]) -> None:
