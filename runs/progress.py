@@ -128,8 +128,11 @@ class LineProgress:
 
 
 def make_progress(console: Console, *, description: str = "train") -> Progress:
-    """A bar where `console` is a terminal, lines where it is not."""
-    if console.is_terminal:
+    """A bar where `console` is a terminal, lines where it is not.
+
+    The stream is asked, not rich: rich counts a pipe as a terminal where FORCE_COLOR is set.
+    """
+    if console.file.isatty():
         return BarProgress(console, description=description)
     return LineProgress(console)
 

@@ -123,16 +123,23 @@ def test_spent_budget_still_saves(tmp_path: Path) -> None:
     assert summary.checkpoint.exists() and summary.scene.exists()
 
 
+class TerminalText(io.StringIO):
+    """What a terminal would show."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def test_pipe_gets_one_line_per_log_and_terminal_a_bar(tmp_path: Path) -> None:
     text = io.StringIO()
-    progress = make_progress(Console(file=text, width=40))
+    progress = make_progress(Console(file=text, width=40, force_terminal=True))  # colors in a pipe
     run_toy(tmp_path / "pipe", max_steps=60, progress=progress)
     lines = text.getvalue().splitlines()
     rows = read_metrics(tmp_path / "pipe" / "metrics.jsonl")
     assert [line.split()[1] for line in lines] == [str(row["step"]) for row in rows]
     assert f"PSNR {rows[-1]['preview_psnr']:.2f}" in lines[-1]
 
-    text = io.StringIO()
+    text = TerminalText()
     progress = make_progress(Console(file=text, force_terminal=True, width=120))
     run_toy(tmp_path / "bar", max_steps=60, progress=progress)
     assert "100%" in text.getvalue() and "step 60" in text.getvalue()

@@ -235,7 +235,7 @@ def test_view_finds_the_photos_of_a_run(capsys, tmp_path, capture_folder, stub, 
     viewer = pytest.importorskip("viewer")
     pytest.importorskip("viser", reason="viser is not installed")
     monkeypatch.setattr(viewer, "SceneViewer", ShownScenes)
-    monkeypatch.setattr("scripts.view.threading.Event.wait", lambda _: True)
+    monkeypatch.setattr("scripts.view.threading.Event.wait", lambda *_: True)
     photos, run = tmp_path / "photos", tmp_path / "run"
     shutil.copytree(capture_folder, photos)
     train = ("train", "stub", "--data", photos, "--out", run, "--max-steps", 1, "--no-evaluate")
