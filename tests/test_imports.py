@@ -12,14 +12,26 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ALLOWED = {
     "captures": set(),
     "runs": set(),
-    "splats": {"captures", "runs"},
+    "vq": set(),
+    "splats": {"captures", "runs", "vq"},
     "viewer": {"captures", "runs", "splats"},
-    "scripts": {"captures", "runs", "splats", "viewer", "benchmarks"},
-    "benchmarks": {"captures", "runs", "splats"},
+    "scripts": {"captures", "runs", "splats", "vq", "viewer", "benchmarks"},
+    "benchmarks": {"captures", "runs", "splats", "vq"},
 }
 """What each package may import of the project."""
 
-HEAVY = {"av", "gsplat", "lpips", "matplotlib", "pycolmap", "trimesh", "viser"}
+HEAVY = {
+    "av",
+    "constriction",
+    "faiss",
+    "gsplat",
+    "lpips",
+    "matplotlib",
+    "pcodec",
+    "pycolmap",
+    "trimesh",
+    "viser",
+}
 """Optional packages: imported where they are used, so that everything else works without them."""
 
 
@@ -45,7 +57,7 @@ def test_imports_follow_the_order(package: str) -> None:
         assert not wrong, f"{path.relative_to(REPOSITORY)} must not import {sorted(wrong)}"
 
 
-@pytest.mark.parametrize("package", ["captures", "runs", "splats", "viewer", "scripts"])
+@pytest.mark.parametrize("package", ["captures", "runs", "vq", "splats", "viewer", "scripts"])
 def test_optional_packages_are_imported_late(package: str) -> None:
     """A missing extra breaks only its own feature."""
     for path in sorted((REPOSITORY / package).rglob("*.py")):
