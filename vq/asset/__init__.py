@@ -1,0 +1,47 @@
+"""The `.fwa` container: checksummed sections and a graph of codecs that turns them into arrays.
+
+The byte-level specification is docs/asset-format.md.
+"""
+
+from .array_type import ArrayType
+from .errors import AssetError
+from .graph import (
+    Apply,
+    Coded,
+    Node,
+    add,
+    columns,
+    concatenate,
+    constant,
+    gather,
+    reshape,
+    scale,
+)
+from .header import Header, Section
+from .layout import MAGIC
+from .raw import RawCodec
+from .reader import ArrayInfo, Asset, open_asset
+from .writer import AssetWriter
+
+__all__ = [
+    "MAGIC",
+    "Apply",
+    "ArrayInfo",
+    "ArrayType",
+    "Asset",
+    "AssetError",
+    "AssetWriter",
+    "Coded",
+    "Header",
+    "Node",
+    "RawCodec",
+    "Section",
+    "add",
+    "columns",
+    "concatenate",
+    "constant",
+    "gather",
+    "open_asset",
+    "reshape",
+    "scale",
+]

@@ -1,0 +1,31 @@
+"""Codecs by the name that files know them by."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+
+from ..contract import Codec
+
+GROUP = "fieldwright.codecs"
+
+
+@cache
+def find_codec(name: str) -> Codec:
+    """The installed codec of this name, with its default settings.
+
+    Raises:
+        ValueError: No installed package registers it, or more than one does.
+        ImportError: The package that registers it cannot be imported.
+    """
+    found = entry_points(group=GROUP, name=name)
+    targets = {entry.value for entry in found}
+    if len(targets) == 1:
+        return next(iter(found)).load()()
+    if targets:
+        raise ValueError(f"codec `{name}` is registered more than once: {sorted(targets)}.")
+    installed = ", ".join(sorted(entry_points(group=GROUP).names)) or "none"
+    raise ValueError(
+        f"codec `{name}` is not installed (there is: {installed}); install the package that "
+        f"registers it in the entry points {GROUP}."
+    )

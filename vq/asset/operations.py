@@ -1,0 +1,329 @@
+"""What may stand between coded sections and an array.
+
+Every operation knows the type of its result from the types of its inputs, so that a whole graph is
+checked, and its memory counted, before anything is decoded. The arithmetic is integer, a copy, or
+one float64 multiplication and one addition per element, each rounded by itself as IEEE 754 says:
+the same file gives the same bits everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .array_type import ArrayType
+from .errors import HeaderError
+
+
+class Operation(Protocol):
+    """One kind of inner node."""
+
+    name: ClassVar[str]
+    """What files call it."""
+    fields: ClassVar[tuple[str, ...]]
+    """Its parameters in the JSON node."""
+    num_inputs: ClassVar[tuple[int, int]]
+    """Fewest and most inputs."""
+
+    @classmethod
+    def from_json(cls, node: dict[str, Any]) -> Self:
+        """The operation with the parameters of a node; wrong ones raise `HeaderError`."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Its parameters."""
+        ...
+
+    def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
+        """Type of the result; inputs that do not fit raise `HeaderError`."""
+        ...
+
+    def apply(self, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """The result; values that do not fit raise `HeaderError`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Constant:
+    """An array of one value."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    value: float
+    name: ClassVar[str] = "constant"
+    fields: ClassVar[tuple[str, ...]] = ("dtype", "shape", "value")
+    num_inputs: ClassVar[tuple[int, int]] = (0, 0)
+
+    @classmethod
+    def from_json(cls, node: dict[str, Any]) -> Self:
+        """See `Operation`."""
+        kind = ArrayType.from_json(node["dtype"], node["shape"])
+        value = _number(node["value"], "value")
+        if kind.is_integer:
+            limits = np.iinfo(kind.dtype)
+            if type(value) is not int or not limits.min <= value <= limits.max:
+                raise HeaderError(f"`value` must be a number of type {kind.dtype}, got {value}.")
+        elif abs(value) > np.finfo(kind.dtype).max:
+            raise HeaderError(f"`value` {value} is beyond the range of {kind.dtype}.")
+        return cls(kind.dtype, kind.shape, value)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Operation`."""
+        return {"dtype": self.dtype, "shape": list(self.shape), "value": self.value}
+
+    def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
+        """See `Operation`."""
+        return ArrayType(self.dtype, self.shape)
+
+    def apply(self, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """See `Operation`."""
+        return np.full(self.shape, self.value, self.dtype)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """`float32(step * integer + origin)`, with one step and origin per column or one for all."""
+
+    step: tuple[float, ...]
+    origin: tuple[float, ...]
+    name: ClassVar[str] = "scale"
+    fields: ClassVar[tuple[str, ...]] = ("step", "origin")
+    num_inputs: ClassVar[tuple[int, int]] = (1, 1)
+
+    @classmethod
+    def from_json(cls, node: dict[str, Any]) -> Self:
+        """See `Operation`."""
+        return cls(_numbers(node["step"], "step"), _numbers(node["origin"], "origin"))
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Operation`."""
+        return {"step": list(self.step), "origin": list(self.origin)}
+
+    def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
+        """See `Operation`."""
+        (kind,) = inputs
+        if not kind.is_integer:
+            raise HeaderError(f"`scale` takes integers, got {kind}.")
+        for label, values in (("step", self.step), ("origin", self.origin)):
+            if len(values) != 1 and (not kind.shape or len(values) != kind.shape[-1]):
+                raise HeaderError(
+                    f"`{label}` must hold one number, or one per column of {kind}; "
+                    f"got {len(values)}."
+                )
+        return ArrayType("float32", kind.shape)
+
+    def apply(self, inputs: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """See `Operation`."""
+        (integers,) = inputs
+        values = np.empty(integers.shape, np.float32)
+        step, origin = np.array(self.step), np.array(self.origin)
+        if not integers.shape:  # a scalar takes the one step as a scalar
+            step, origin = step[0], origin[0]
+        with np.errstate(over="ignore"):  # a damaged step may exceed float32; infinity is a value
+            for rows in _chunks(integers):
+                values[rows] = integers[rows] * step + origin
+        return values
+
+
+@dataclass(frozen=True)
+class Gather:
+    """Rows of the first input (a codebook), chosen by the integers of the second."""
+
+    name: ClassVar[str] = "gather"
+    fields: ClassVar[tuple[str, ...]] = ()
+    num_inputs: ClassVar[tuple[int, int]] = (2, 2)
+
+    @classmethod
+    def from_json(cls, node: dict[str, Any]) -> Self:
+        """See `Operation`."""
+        return cls()
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Operation`."""
+        return {}
+
+    def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
+        """See `Operation`."""
+        codebook, indices = inputs
+        if not codebook.shape or not indices.is_integer:
+            raise HeaderError(f"`gather` takes a codebook and integers, got {codebook}, {indices}.")
+        return ArrayType(codebook.dtype, (*indices.shape, *codebook.shape[1:]))
+
+    def apply(self, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """See `Operation`."""
+        codebook, indices = inputs
+        if indices.size and not 0 <= indices.min() <= indices.max() < len(codebook):
+            raise HeaderError(
+                f"an index lies outside [0, {len(codebook)}): {indices.min()} to {indices.max()}."
+            )
+        return codebook[indices.astype(np.int64, copy=False)]
+
+
+@dataclass(frozen=True)
+class Sum:
+    """The sum of its inputs, added in order: base plus residual stages.
+
+    Of a file opened as a prefix, the leading inputs that are there are summed.
+    """
+
+    name: ClassVar[str] = "sum"
+    fields: ClassVar[tuple[str, ...]] = ()
+    num_inputs: ClassVar[tuple[int, int]] = (1, 256)
+
+    @classmethod
+    def from_json(cls, node: dict[str, Any]) -> Self:
+        """See `Operation`."""
+        return cls()
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Operation`."""
+        return {}
+
+    def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
+        """See `Operation`."""
+        if len(set(inputs)) != 1:
+            raise HeaderError(f"`sum` takes equal types, got {_listed(inputs)}.")
+        return inputs[0]
+
+    def apply(self, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """See `Operation`."""
+        total = inputs[0].copy()
+        with np.errstate(over="ignore", invalid="ignore"):
+            for part in inputs[1:]:
+                total += part
+        return total
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Entries `start` to `stop` of the last axis."""
+
+    start: int
+    stop: int
+    name: ClassVar[str] = "columns"
+    fields: ClassVar[tuple[str, ...]] = ("start", "stop")
+    num_inputs: ClassVar[tuple[int, int]] = (1, 1)
+
+    @classmethod
+    def from_json(cls, node: dict[str, Any]) -> Self:
+        """See `Operation`."""
+        start, stop = node["start"], node["stop"]
+        if type(start) is not int or type(stop) is not int or not 0 <= start <= stop:
+            raise HeaderError("`start` and `stop` must be integers with 0 <= start <= stop.")
+        return cls(start, stop)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Operation`."""
+        return {"start": self.start, "stop": self.stop}
+
+    def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
+        """See `Operation`."""
+        (kind,) = inputs
+        if not kind.shape or self.stop > kind.shape[-1]:
+            raise HeaderError(f"`columns` {self.start}:{self.stop} exceed {kind}.")
+        return ArrayType(kind.dtype, (*kind.shape[:-1], self.stop - self.start))
+
+    def apply(self, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """See `Operation`."""
+        return np.ascontiguousarray(inputs[0][..., self.start : self.stop])
+
+
+@dataclass(frozen=True)
+class Concatenate:
+    """Its inputs side by side along the last axis."""
+
+    name: ClassVar[str] = "concatenate"
+    fields: ClassVar[tuple[str, ...]] = ()
+    num_inputs: ClassVar[tuple[int, int]] = (1, 256)
+
+    @classmethod
+    def from_json(cls, node: dict[str, Any]) -> Self:
+        """See `Operation`."""
+        return cls()
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Operation`."""
+        return {}
+
+    def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
+        """See `Operation`."""
+        if len({(kind.dtype, kind.shape[:-1], len(kind.shape) > 0) for kind in inputs}) != 1:
+            raise HeaderError(
+                f"`concatenate` takes equal types but for the last length, got {_listed(inputs)}."
+            )
+        first = inputs[0]
+        if not first.shape:
+            raise HeaderError("`concatenate` takes arrays, got scalars.")
+        width = sum(kind.shape[-1] for kind in inputs)
+        return ArrayType(first.dtype, (*first.shape[:-1], width))
+
+    def apply(self, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """See `Operation`."""
+        return np.concatenate(inputs, axis=-1)
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """The same elements in another shape, last axis fastest."""
+
+    shape: tuple[int, ...]
+    name: ClassVar[str] = "reshape"
+    fields: ClassVar[tuple[str, ...]] = ("shape",)
+    num_inputs: ClassVar[tuple[int, int]] = (1, 1)
+
+    @classmethod
+    def from_json(cls, node: dict[str, Any]) -> Self:
+        """See `Operation`."""
+        return cls(ArrayType.from_json("uint8", node["shape"]).shape)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Operation`."""
+        return {"shape": list(self.shape)}
+
+    def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
+        """See `Operation`."""
+        (kind,) = inputs
+        if math.prod(self.shape) != kind.size:
+            raise HeaderError(f"`reshape` of {kind} to {list(self.shape)} changes the size.")
+        return ArrayType(kind.dtype, self.shape)
+
+    def apply(self, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """See `Operation`."""
+        return inputs[0].reshape(self.shape)
+
+
+OPERATIONS: dict[str, type[Operation]] = {
+    kind.name: kind for kind in (Constant, Scale, Gather, Sum, Columns, Concatenate, Reshape)
+}
+"""Every operation of version 1 by its name in files."""
+
+_ROWS = 1 << 16  # bounds the float64 intermediate
+
+
+def _chunks(array: NDArray[Any]) -> list[Any]:
+    """Row ranges that cover `array`; all of it for a scalar."""
+    if array.ndim == 0:
+        return [...]
+    return [slice(start, start + _ROWS) for start in range(0, len(array), _ROWS)]
+
+
+def _number(value: Any, name: str) -> float:
+    known = type(value) is float or (type(value) is int and abs(value) < 1 << 64)
+    if not known:  # floats are finite: the JSON reader refuses others
+        raise HeaderError(f"`{name}` must be a number below 2^64, got {value!r:.60}.")
+    return value
+
+
+def _numbers(values: Any, name: str) -> tuple[float, ...]:
+    if not isinstance(values, list) or not values:
+        raise HeaderError(f"`{name}` must be a list of numbers, got {values!r:.60}.")
+    return tuple(float(_number(value, name)) for value in values)
+
+
+def _listed(kinds: Sequence[ArrayType]) -> str:
+    return ", ".join(map(str, kinds))
