@@ -57,7 +57,9 @@ def layout(size: int) -> tuple[NDArray[np.int64], int]:
     blocks = -(-size // BLOCK_TOKENS)
     length = -(-size // blocks // 16) * 16
     bounds = np.minimum(np.arange(blocks + 1, dtype=np.int64) * length, size)
-    return bounds[: np.searchsorted(bounds, size) + 1], 1 if size < 1 << 12 else 4 if size < 1 << 16 else 16
+    return bounds[
+        : np.searchsorted(bounds, size) + 1
+    ], 1 if size < 1 << 12 else 4 if size < 1 << 16 else 16
 
 
 def encode(tokens: NDArray[np.uint16], columns: Columns) -> list[bytes]:
@@ -69,8 +71,10 @@ def encode(tokens: NDArray[np.uint16], columns: Columns) -> list[bytes]:
             _encode_block(tokens, columns, int(bounds[b]), int(bounds[b + 1]), lanes)
             for b in range(blocks)
         ]
-        return [states.astype("<u4").tobytes() + words.astype("<u2").tobytes()
-                for states, words in coded]
+        return [
+            states.astype("<u4").tobytes() + words.astype("<u2").tobytes()
+            for states, words in coded
+        ]
     states = np.zeros(blocks * lanes, np.uint32)
     words = np.zeros(columns.size + blocks, np.uint16)
     num_words = np.zeros(blocks, np.int64)
@@ -84,9 +88,7 @@ def encode(tokens: NDArray[np.uint16], columns: Columns) -> list[bytes]:
     ]
 
 
-def decode(
-    data: bytes, offset: int, num_words: list[int], columns: Columns
-) -> NDArray[np.uint16]:
+def decode(data: bytes, offset: int, num_words: list[int], columns: Columns) -> NDArray[np.uint16]:
     """Tokens of the blocks that start at `offset`, block b with `num_words[b]` words.
 
     Raises:
@@ -181,8 +183,12 @@ def _decode_blocks(
         words = data[at : at + 2 * int(num_words[b])].view("<u2").astype(np.uint64)
         lane_states = states[b * lanes : (b + 1) * lanes].astype(np.uint64)
         used[b] = _decode_block(
-            words, columns, slots, _pieces(columns, int(bounds[b]), int(bounds[b + 1])),
-            lane_states, tokens,
+            words,
+            columns,
+            slots,
+            _pieces(columns, int(bounds[b]), int(bounds[b + 1])),
+            lane_states,
+            tokens,
         )
         states[b * lanes : (b + 1) * lanes] = lane_states.astype(np.uint32)
     return tokens, used

@@ -7,8 +7,8 @@ Bytes, in this order (numbers little-endian; codes and bit order as in `bits`):
 3. The number of dimensions (one byte, at most 8) and each dimension as `varint`.
 4. Nothing more for an array without items. Otherwise the tables, as one run of bits padded to a
    byte: per column (once without columns) its alphabet (`tokens`): `low` minus the previous
-   column's, folded golomb(4); `size`, `below`, `above` each golomb(4). Then, unless the alphabet
-   has one token, its frequency table (`tables`).
+   column's, folded golomb(4); `size` golomb(4); `below` and `above` golomb(0). Then, unless the
+   alphabet has one token, its frequency table (`tables`).
 5. Where a column has more than one token: per block (`lanes.layout` of all such columns' items)
    the number of words as `varint`, then the blocks, each its states as uint32 and its words as
    uint16 (`lanes`). Columns with one token take no part.
@@ -38,7 +38,7 @@ from .tokens import (
     MAX_TOKENS,
     Alphabet,
     alphabet_of,
-    from_tokens,
+    far_values,
     outside_tokens,
     pack_raw,
     to_tokens,
@@ -46,10 +46,14 @@ from .tokens import (
 )
 
 VERSION = 1
+"""Version of the bytes."""
 COLUMNS = 128
-DTYPES = tuple(
-    np.dtype(name) for name in ("bool", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8")
-)
+"""Flag of arrays whose columns have tables of their own."""
+CLASS_PRICE = 1.001
+"""Classes have to save this much to be used, as they take another pass over the tokens."""
+HISTOGRAM = 1 << 22
+"""Spread of values up to which they are counted directly instead of sorted."""
+DTYPES = tuple(np.dtype(name) for name in ("bool", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"))
 """Types of arrays, as numbered in the file."""
 MAX_DIMS = 8
 """Most dimensions of an array."""
@@ -84,9 +88,7 @@ def encode(symbols: NDArray[Any], *, columns: bool = False) -> bytes:
     if symbols.size == 0:
         return header
     if int(symbols.max()) > MAX_MAGNITUDE or int(symbols.min()) < -MAX_MAGNITUDE:
-        raise ValueError(
-            f"`symbols` must lie within 2^60, got {symbols.min()} to {symbols.max()}."
-        )
+        raise ValueError(f"`symbols` must lie within 2^60, got {symbols.min()} to {symbols.max()}.")
     rows = symbols.T if columns else symbols.reshape(1, -1)
     return header + _encode_columns(rows)
 
@@ -101,8 +103,9 @@ def _encode_columns(rows: NDArray[Any]) -> bytes:
         values = row.astype(np.int64)
         alphabet, counts = choose_alphabet(values)
         writer.golomb(fold(alphabet.low - previous), 4)
-        for number in (alphabet.size, alphabet.below, alphabet.above):
-            writer.golomb(number, 4)
+        writer.golomb(alphabet.size, 4)
+        writer.golomb(alphabet.below)
+        writer.golomb(alphabet.above)
         previous = alphabet.low
         if alphabet.num_tokens == 1:
             continue
@@ -134,21 +137,29 @@ def choose_alphabet(values: NDArray[np.int64]) -> tuple[Alphabet, NDArray[np.int
     both sides of the median.
     """
     low, high = int(values.min()), int(values.max())
+    if high - low < HISTOGRAM:
+        histogram = np.bincount(values - low)
+        distinct = np.flatnonzero(histogram)
+        times, distinct = histogram[distinct], distinct + low
+    else:
+        distinct, times = np.unique(values, return_counts=True)
     candidates = [Alphabet(low, high - low + 1, 0, 0)] if high - low < MAX_TOKENS else []
     if high - low >= 64:
-        sample = values[:: max(1, len(values) >> 16)]
-        for tail in (0.001, 0.02):
-            inner = np.quantile(sample, (tail, 1 - tail), method="nearest").astype(np.int64)
-            if 0 < inner[1] - inner[0] < min(MAX_TOKENS // 2, high - low):
-                start, size = int(inner[0]), int(inner[1] - inner[0]) + 1
+        ranks = np.cumsum(times)
+        for tail in (0.001, 0.02, 0.5):
+            first, last = np.searchsorted(ranks, np.array([tail, 1 - tail]) * ranks[-1])
+            start, size = int(distinct[first]), int(distinct[last] - distinct[first]) + 1
+            if size < min(MAX_TOKENS // 2, high - low):
                 candidates.append(alphabet_of(low, high, start, size))
-        candidates.append(alphabet_of(low, high, int(np.median(sample)), 1))
     scored = []
     for alphabet in candidates:
-        counts = np.bincount(to_tokens(values, alphabet)[0], minlength=alphabet.num_tokens)
+        tokens = to_tokens(distinct, alphabet)[0]
+        counts = np.zeros(alphabet.num_tokens, np.int64)
+        np.add.at(counts, tokens, times)
         if len(candidates) == 1:
             return alphabet, counts
         bits = fit(counts)[1] + float(counts @ alphabet.raw_bits)
+        bits *= 1 if alphabet.num_tokens == alphabet.size else CLASS_PRICE
         scored.append((bits, alphabet, counts))
     _, alphabet, counts = min(scored, key=lambda entry: entry[0])
     return alphabet, counts
@@ -201,7 +212,7 @@ def _read_header(data: bytes, max_items: int) -> tuple[np.dtype[Any], tuple[int,
 
 def _read_alphabet(reader: BitReader, previous: int) -> Alphabet:
     low = previous + unfold(reader.golomb(4))
-    size, below, above = (reader.golomb(4) for _ in range(3))
+    size, below, above = reader.golomb(4), reader.golomb(), reader.golomb()
     alphabet = Alphabet(low, size, below, above)
     if abs(low) > MAX_MAGNITUDE or max(below, above) > MAX_CLASSES:
         raise reader.fail(f"an alphabet from {low} with {below} and {above} classes")
@@ -226,19 +237,21 @@ def _decode_columns(
     rows = np.empty((count, items), dtype)
     coded = iter(tokens)
     raw = _RawBits(data, offset)
+    lowest, highest = (0, 1) if dtype == bool else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     for row, alphabet in zip(rows, alphabets, strict=True):
         column = np.zeros(items, np.uint16) if alphabet.num_tokens == 1 else next(coded)
-        values = from_tokens(column, alphabet, raw.of(column, alphabet))
-        row[:] = values.astype(dtype)
-        if dtype != np.int64 and not _fits(values, dtype):
+        least, most = alphabet.low, alphabet.low + max(0, alphabet.size - 1)
+        np.add(column, alphabet.low - alphabet.below, out=row, dtype=np.int64, casting="unsafe")
+        if alphabet.below or alphabet.above:
+            outside = outside_tokens(column, alphabet)
+            if len(outside):
+                values = far_values(column[outside], alphabet, raw.of(column[outside], alphabet))
+                least, most = min(least, int(values.min())), max(most, int(values.max()))
+                row[outside] = values.astype(dtype)
+        if least < lowest or most > highest:
             raise CodecError(f"values outside the range of {dtype}", offset=offset)
     raw.finish()
     return rows
-
-
-def _fits(values: NDArray[np.int64], dtype: np.dtype[Any]) -> bool:
-    low, high = (0, 1) if dtype == bool else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    return int(values.min()) >= int(low) and int(values.max()) <= int(high)
 
 
 def _read_tokens(
@@ -269,10 +282,8 @@ class _RawBits:
         self._data, self._start, self._bit = data, offset, 0
 
     def of(self, tokens: NDArray[np.uint16], alphabet: Alphabet) -> NDArray[np.uint64]:
-        """Raw bits of the column's tokens that stand for classes, in order."""
-        if not alphabet.below and not alphabet.above:
-            return np.zeros(0, np.uint64)
-        widths = alphabet.raw_bits[tokens[outside_tokens(tokens, alphabet)]]
+        """Raw bits of tokens that stand for classes, in order."""
+        widths = alphabet.raw_bits[tokens]
         first, skipped = divmod(self._bit, 8)
         total = skipped + int(widths.sum())
         begin = self._start + first

@@ -91,30 +91,22 @@ def to_tokens(
     return tokens, distances
 
 
-def from_tokens(
+def far_values(
     tokens: NDArray[np.uint16], alphabet: Alphabet, raw: NDArray[np.uint64]
 ) -> NDArray[np.int64]:
-    """The inverse of `to_tokens`; `raw` holds the raw bits of each token outside, in order."""
-    values = tokens.astype(np.int64) + (alphabet.low - alphabet.below)
-    if not alphabet.below and not alphabet.above:
-        return values
-    outside = outside_tokens(tokens, alphabet)
-    far = tokens[outside].astype(np.int64)
+    """The values of tokens that stand for classes, and of their raw bits."""
+    far = tokens.astype(np.int64)
     down = far < alphabet.below
     kind = np.where(down, alphabet.below - 1 - far, far - alphabet.below - alphabet.size)
-    k = (kind // 4).astype(np.uint64)
-    shifted = (kind % 4 + 4).astype(np.uint64) << k | raw
+    shifted = (kind % 4 + 4).astype(np.uint64) << (kind // 4).astype(np.uint64) | raw
     distances = shifted.astype(np.int64) - 4
-    values[outside] = np.where(
-        down, alphabet.low - 1 - distances, alphabet.low + alphabet.size + distances
-    )
-    return values
+    return np.where(down, alphabet.low - 1 - distances, alphabet.low + alphabet.size + distances)
 
 
 def outside_tokens(tokens: NDArray[np.uint16], alphabet: Alphabet) -> NDArray[np.int64]:
     """Positions of the tokens that stand for classes."""
-    inside = tokens.astype(np.int32) - alphabet.below
-    return np.flatnonzero((inside < 0) | (inside >= alphabet.size))
+    # Below the direct tokens the difference wraps around to large numbers.
+    return np.flatnonzero(tokens - np.uint16(alphabet.below) >= np.uint16(alphabet.size))
 
 
 def pack_raw(values: NDArray[np.uint64], widths: NDArray[np.int64]) -> bytes:
