@@ -8,7 +8,7 @@ what a file would hold, side information included where the docstring says so.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -76,7 +76,9 @@ class Quantizer(nn.Module):
         """
         raise NotImplementedError
 
-    def fit(self, x: Float[Tensor, "n dim"], *, weights: Float[Tensor, "n"] | None = None) -> Self:
+    def fit(
+        self, x: Float[Tensor, "n dim"], *, weights: Float[Tensor, "n"] | None = None
+    ) -> Quantizer:
         """Learn the codes from data, without training.
 
         Args:
