@@ -17,3 +17,25 @@ def isa() -> str:
 
 def morton_codes(points: NDArray[np.uint32], codes: NDArray[np.uint64]) -> None:
     """Fill codes [N] with the interleaved bits of points [N, 3]; x takes the lowest bit."""
+
+def encode_coefficients(
+    values: NDArray[np.int32],
+    scaled: NDArray[np.float32] | None,
+    centroids: NDArray[np.float32] | None,
+    trade: float,
+    tables: list[NDArray[np.int32]],
+    count_limit: int,
+    segment_rows: int,
+    neighbors: NDArray[np.int32] | None,
+) -> list[bytes]:
+    """One stream per segment of values [N, D]; with scaled, values are chosen and filled in."""
+
+def decode_coefficients(
+    streams: list[bytes],
+    values: NDArray[np.int32],
+    tables: list[NDArray[np.int32]],
+    count_limit: int,
+    segment_rows: int,
+    neighbors: NDArray[np.int32] | None,
+) -> bool:
+    """Fill values [N, D] from the streams; False if no encoder wrote them."""

@@ -8,6 +8,7 @@
 namespace nb = nanobind;
 
 namespace fieldwright {
+void bind_coefficients(nb::module_& m);
 void bind_entropy(nb::module_& m);
 void bind_kmeans(nb::module_& m);
 void bind_sets(nb::module_& m);
@@ -21,6 +22,7 @@ NB_MODULE(_native, m) {
   m.def("set_isa", &fieldwright::set_isa, nb::arg("name"),
         "Instruction set: auto, portable, avx2 or avx512.");
   m.def("isa", &fieldwright::isa_name, "Name of the instruction set in use.");
+  fieldwright::bind_coefficients(m);
   fieldwright::bind_entropy(m);
   fieldwright::bind_kmeans(m);
   fieldwright::bind_sets(m);
