@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,10 @@ from runs.files import replacing
 
 from ..gaussians import Gaussians
 from ..sh import SH_C0
-from .contract import FileSummary, LossReport
+from .contract import HOUSE_FRAME, FileSummary, LossReport, Source
+from .frames import in_frame
 from .ply_header import Element, Header, read_header
+from .sources import InMemory, collect
 
 FLAT_LOG_SCALE = -20.0
 """Log of the third standard deviation of 2DGS files, which store two: flat at any sane scale."""
@@ -37,26 +40,35 @@ _QUATS = ("rot_0", "rot_1", "rot_2", "rot_3")
 _COLORS = ("red", "green", "blue")
 
 
+@dataclass(frozen=True)
+class PlyOptions:
+    """PLY files have nothing to choose."""
+
+
 class PlyFormat:
     """The standard 3DGS PLY as a `Format`."""
 
     suffixes = (".ply",)
     magic = b"ply"
 
-    def load(self, path: Path) -> Gaussians:
-        """See `load`."""
-        return load(path)
+    Options = PlyOptions
 
-    def save(
+    def open(self, path: Path) -> InMemory:
+        """See `load`."""
+        return InMemory(load(path), antialiased=_is_antialiased(read_header(path)))
+
+    def write(
         self,
-        gaussians: Gaussians,
+        source: Source,
         path: Path,
         *,
+        options: PlyOptions | None = None,
         overwrite: bool = False,
-        antialiased: bool = False,
     ) -> LossReport:
         """See `save`."""
-        return save(gaussians, path, overwrite=overwrite, antialiased=antialiased)
+        return save(
+            collect(in_frame(source)), path, overwrite=overwrite, antialiased=source.antialiased
+        )
 
     def summarize(self, path: Path) -> FileSummary:
         """Sizes by attribute, from the header alone."""
@@ -79,7 +91,7 @@ class PlyFormat:
             num_primitives=vertex.count,
             sh_degree=_degree(coefficients),
             antialiased=_is_antialiased(header),
-            frame="source (axes of the capture it was trained on; right, down, forward)",
+            frame=HOUSE_FRAME,
             sections=sections,
         )
 

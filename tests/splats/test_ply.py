@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from splats.formats import ply
+from splats.formats import InMemory, ply
 from splats.gaussians import Gaussians
 
 FIELDS = ("means", "quats", "log_scales", "logit_opacities", "sh0", "shN")
@@ -142,7 +142,7 @@ def test_antialiasing_is_noted_and_found(tmp_path):
     format_ = ply.PlyFormat()
     for flag in (False, True):
         path = tmp_path / f"{flag}.ply"
-        format_.save(make_gaussians(3, 2), path, antialiased=flag)
+        format_.write(InMemory(make_gaussians(3, 2), antialiased=flag), path)
         summary = format_.summarize(path)
         assert summary.antialiased is flag
         assert (summary.num_primitives, summary.sh_degree) == (3, 2)
