@@ -19,6 +19,7 @@ from .graph import (
 )
 from .header import Header, Section
 from .layout import MAGIC
+from .planes import PlanesCodec
 from .raw import RawCodec
 from .reader import ArrayInfo, Asset, open_asset
 from .writer import AssetWriter
@@ -34,6 +35,7 @@ __all__ = [
     "Coded",
     "Header",
     "Node",
+    "PlanesCodec",
     "RawCodec",
     "Section",
     "add",

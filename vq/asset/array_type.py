@@ -16,7 +16,8 @@ DTYPES = (
     *("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
     *("float16", "float32", "float64"),
 )
-_MAX_LENGTH = 1 << 48
+MAX_EXTENT = 1 << 48
+"""Bound on `extent` of any array in a file."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,10 @@ class ArrayType:
         if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS:
             raise HeaderError(f"`shape` must list at most {MAX_DIMENSIONS} lengths.")
         for length in shape:
-            if type(length) is not int or not 0 <= length <= _MAX_LENGTH:
+            if type(length) is not int or not 0 <= length <= MAX_EXTENT:
                 raise HeaderError(f"`shape` must hold lengths from 0 to 2^48, got {length!r:.60}.")
+        if extent(tuple(shape)) > MAX_EXTENT:
+            raise HeaderError(f"`shape` {shape} spans more than 2^48 elements.")
         return cls(dtype, tuple(shape))
 
     @property
@@ -72,3 +75,8 @@ class ArrayType:
 
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+def extent(shape: tuple[int, ...]) -> int:
+    """Product of the lengths with 0 counted as 1: what bounds the shape of an empty array too."""
+    return math.prod(max(1, length) for length in shape)

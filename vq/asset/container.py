@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 from .errors import AssetError, HeaderError
 from .header import Header, Section, parse_header
@@ -54,7 +54,7 @@ class Container:
     missing: tuple[str, ...]
     """Sections that a prefix does not hold completely, in file order."""
 
-    def __init__(self, file: BinaryIO, name: str, *, allow_prefix: bool) -> None:
+    def __init__(self, file: io.BufferedIOBase, name: str, *, allow_prefix: bool) -> None:
         self.name, self._file = name, file
         self.held_bytes = file.seek(0, io.SEEK_END)
         prologue = self._read_prologue()

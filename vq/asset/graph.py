@@ -77,7 +77,7 @@ def apply(operation: Operation, *inputs: Node) -> Apply:
     return Apply(operation, inputs, operation.infer([node.type for node in inputs]))
 
 
-def constant(value: float, dtype: str, shape: tuple[int, ...]) -> Apply:
+def constant(value: int | float, dtype: str, shape: tuple[int, ...]) -> Apply:
     """An array of one value, which costs no section."""
     return apply(Constant(dtype, shape, value))
 

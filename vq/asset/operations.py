@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,47 +20,47 @@ from .array_type import ArrayType
 from .errors import HeaderError
 
 
-class Operation(Protocol):
-    """One kind of inner node."""
+class Operation:
+    """One kind of inner node; a frozen dataclass whose fields are its parameters."""
 
     name: ClassVar[str]
     """What files call it."""
-    fields: ClassVar[tuple[str, ...]]
+    fields: ClassVar[tuple[str, ...]] = ()
     """Its parameters in the JSON node."""
     num_inputs: ClassVar[tuple[int, int]]
     """Fewest and most inputs."""
 
     @classmethod
-    def from_json(cls, node: dict[str, Any]) -> Self:
+    def from_json(cls, node: dict[str, Any]) -> Operation:
         """The operation with the parameters of a node; wrong ones raise `HeaderError`."""
-        ...
+        return cls()
 
     def to_json(self) -> dict[str, Any]:
         """Its parameters."""
-        ...
+        return {}
 
     def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
         """Type of the result; inputs that do not fit raise `HeaderError`."""
-        ...
+        raise NotImplementedError
 
     def apply(self, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """The result; values that do not fit raise `HeaderError`."""
-        ...
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Operation):
     """An array of one value."""
 
     dtype: str
     shape: tuple[int, ...]
-    value: float
+    value: int | float
     name: ClassVar[str] = "constant"
     fields: ClassVar[tuple[str, ...]] = ("dtype", "shape", "value")
     num_inputs: ClassVar[tuple[int, int]] = (0, 0)
 
     @classmethod
-    def from_json(cls, node: dict[str, Any]) -> Self:
+    def from_json(cls, node: dict[str, Any]) -> Constant:
         """See `Operation`."""
         kind = ArrayType.from_json(node["dtype"], node["shape"])
         value = _number(node["value"], "value")
@@ -86,7 +86,7 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(Operation):
     """`float32(step * integer + origin)`, with one step and origin per column or one for all."""
 
     step: tuple[float, ...]
@@ -96,7 +96,7 @@ class Scale:
     num_inputs: ClassVar[tuple[int, int]] = (1, 1)
 
     @classmethod
-    def from_json(cls, node: dict[str, Any]) -> Self:
+    def from_json(cls, node: dict[str, Any]) -> Scale:
         """See `Operation`."""
         return cls(_numbers(node["step"], "step"), _numbers(node["origin"], "origin"))
 
@@ -131,21 +131,11 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Gather:
+class Gather(Operation):
     """Rows of the first input (a codebook), chosen by the integers of the second."""
 
     name: ClassVar[str] = "gather"
-    fields: ClassVar[tuple[str, ...]] = ()
     num_inputs: ClassVar[tuple[int, int]] = (2, 2)
-
-    @classmethod
-    def from_json(cls, node: dict[str, Any]) -> Self:
-        """See `Operation`."""
-        return cls()
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Operation`."""
-        return {}
 
     def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
         """See `Operation`."""
@@ -165,24 +155,14 @@ class Gather:
 
 
 @dataclass(frozen=True)
-class Sum:
+class Sum(Operation):
     """The sum of its inputs, added in order: base plus residual stages.
 
     Of a file opened as a prefix, the leading inputs that are there are summed.
     """
 
     name: ClassVar[str] = "sum"
-    fields: ClassVar[tuple[str, ...]] = ()
     num_inputs: ClassVar[tuple[int, int]] = (1, 256)
-
-    @classmethod
-    def from_json(cls, node: dict[str, Any]) -> Self:
-        """See `Operation`."""
-        return cls()
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Operation`."""
-        return {}
 
     def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
         """See `Operation`."""
@@ -200,7 +180,7 @@ class Sum:
 
 
 @dataclass(frozen=True)
-class Columns:
+class Columns(Operation):
     """Entries `start` to `stop` of the last axis."""
 
     start: int
@@ -210,7 +190,7 @@ class Columns:
     num_inputs: ClassVar[tuple[int, int]] = (1, 1)
 
     @classmethod
-    def from_json(cls, node: dict[str, Any]) -> Self:
+    def from_json(cls, node: dict[str, Any]) -> Columns:
         """See `Operation`."""
         start, stop = node["start"], node["stop"]
         if type(start) is not int or type(stop) is not int or not 0 <= start <= stop:
@@ -234,21 +214,11 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Concatenate:
+class Concatenate(Operation):
     """Its inputs side by side along the last axis."""
 
     name: ClassVar[str] = "concatenate"
-    fields: ClassVar[tuple[str, ...]] = ()
     num_inputs: ClassVar[tuple[int, int]] = (1, 256)
-
-    @classmethod
-    def from_json(cls, node: dict[str, Any]) -> Self:
-        """See `Operation`."""
-        return cls()
-
-    def to_json(self) -> dict[str, Any]:
-        """See `Operation`."""
-        return {}
 
     def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
         """See `Operation`."""
@@ -268,7 +238,7 @@ class Concatenate:
 
 
 @dataclass(frozen=True)
-class Reshape:
+class Reshape(Operation):
     """The same elements in another shape, last axis fastest."""
 
     shape: tuple[int, ...]
@@ -277,7 +247,7 @@ class Reshape:
     num_inputs: ClassVar[tuple[int, int]] = (1, 1)
 
     @classmethod
-    def from_json(cls, node: dict[str, Any]) -> Self:
+    def from_json(cls, node: dict[str, Any]) -> Reshape:
         """See `Operation`."""
         return cls(ArrayType.from_json("uint8", node["shape"]).shape)
 
@@ -312,7 +282,7 @@ def _chunks(array: NDArray[Any]) -> list[Any]:
     return [slice(start, start + _ROWS) for start in range(0, len(array), _ROWS)]
 
 
-def _number(value: Any, name: str) -> float:
+def _number(value: Any, name: str) -> int | float:
     known = type(value) is float or (type(value) is int and abs(value) < 1 << 64)
     if not known:  # floats are finite: the JSON reader refuses others
         raise HeaderError(f"`{name}` must be a number below 2^64, got {value!r:.60}.")

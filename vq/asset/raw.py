@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..contract import MAX_ITEMS, CodecError
-from .array_type import DTYPES
+from .array_type import DTYPES, extent
 from .layout import MAX_DIMENSIONS
 
 _DIMENSION = struct.Struct("<Q")
@@ -49,10 +49,8 @@ class RawCodec:
         shape = struct.unpack_from(f"<{data[1]}Q", data, 2)
         dtype = np.dtype(DTYPES[data[0]])
         size = math.prod(shape)
-        if size > max_items:
-            raise CodecError(f"{size} values exceed the bound of {max_items}", offset=2)
-        if max(shape, default=0) >= 1 << 48:
-            raise CodecError(f"a length of {max(shape)} is absurd", offset=2)
+        if extent(shape) > max_items:
+            raise CodecError(f"{list(shape)} exceeds the bound of {max_items} values", offset=2)
         if len(data) - start != size * dtype.itemsize:
             raise CodecError(
                 f"{size} values take {size * dtype.itemsize} bytes, {len(data) - start} are there",

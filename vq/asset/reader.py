@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any
 
 from numpy.typing import NDArray
 
 from ..contract import Codec, CodecError
-from .array_type import ArrayType
+from .array_type import ArrayType, extent
 from .codecs import find_codec
 from .container import HEADER, Container
 from .errors import HeaderError
@@ -51,7 +51,7 @@ class Asset:
         self.max_bytes = default if max_bytes is None else max_bytes
         """Most bytes that the nodes of the codec graph may take in one call of `arrays`."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Asset:
         return self
 
     def __exit__(
@@ -176,7 +176,7 @@ class Asset:
         data = self.read(leaf.section)
         codec = self._codec(leaf)
         try:
-            array = codec.decode(data, max_items=leaf.type.size)
+            array = codec.decode(data, max_items=extent(leaf.type.shape))
         except CodecError as error:
             message = f"codec `{leaf.codec}`: {error}"
             self._container.fail(leaf.section, message, inside=error.offset)
@@ -193,7 +193,7 @@ class Asset:
 
 
 def open_asset(
-    source: str | Path | BinaryIO | bytes,
+    source: str | Path | io.BufferedIOBase | bytes,
     *,
     allow_prefix: bool = False,
     max_bytes: int | None = None,

@@ -1,0 +1,113 @@
+"""Small asset files with one of everything, and ways to damage them."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vq.asset import (
+    AssetWriter,
+    add,
+    columns,
+    concatenate,
+    constant,
+    gather,
+    reshape,
+    scale,
+)
+from vq.asset.layout import PROLOGUE_BYTES, digest, pack_prologue
+
+
+def example() -> tuple[bytes, dict[str, NDArray[Any]]]:
+    """A file that uses every operation and codec, and the arrays that it must decode to."""
+    random = np.random.default_rng(5)
+    lattice = random.integers(-200, 200, (40, 3)).astype(np.int32)
+    codebook = random.normal(size=(16, 4)).astype(np.float32)
+    indices = random.integers(0, 16, 40).astype(np.uint8)
+    residual = random.normal(size=(40, 4)).astype(np.float32)
+    noise = random.normal(size=(5, 7)).astype(np.float64)
+    writer = AssetWriter(
+        "example",
+        frame={"axes": "right, down, forward"},
+        properties={"count": 40},
+        provenance={"program": "the tests", "steps": [1, 2.5, None, True]},
+    )
+    points = writer.encode("points", lattice, "rans")
+    stages = [
+        gather(
+            writer.encode("codebook", codebook, "planes"), writer.encode("indices", indices, "rans")
+        ),
+        writer.encode("residual", residual, "planes"),
+    ]
+    writer.section("note", b"any bytes")
+    steps = (0.5, 0.25, 0.125)
+    writer.array("means", scale(points, step=steps, origin=(1.0, 2.0, 3.0)))
+    writer.array("first", columns(points, 0, 1))
+    writer.array("features", add(*stages))
+    writer.array("noise", writer.encode("noise", noise, "raw"))
+    writer.array("table", reshape(concatenate(points, constant(7, "int32", (40, 1))), (2, 20, 4)))
+    expected = {
+        "means": (lattice * np.array(steps) + [1.0, 2.0, 3.0]).astype(np.float32),
+        "first": lattice[:, :1],
+        "features": codebook[indices] + residual,
+        "noise": noise,
+        "table": np.c_[lattice, np.full((40, 1), 7, np.int32)].reshape(2, 20, 4),
+    }
+    return writer.to_bytes(), expected
+
+
+def split(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """JSON header and everything behind it."""
+    length = struct.unpack_from("<I", data, 12)[0]
+    end = PROLOGUE_BYTES + length
+    return json.loads(data[PROLOGUE_BYTES:end]), data[end:]
+
+
+def with_header_text(text: bytes, rest: bytes = b"") -> bytes:
+    """A file with this header and valid digest and length."""
+    return pack_prologue(text, PROLOGUE_BYTES + len(text) + len(rest)) + text + rest
+
+
+def edited(data: bytes, edit: Callable[[dict[str, Any]], None]) -> bytes:
+    """The file with another header, its digest and lengths made valid again."""
+    header, _ = split(data)
+    sections = section_bytes(data)
+    edit(header)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return assemble(text, sections)
+
+
+def section_bytes(data: bytes) -> list[bytes]:
+    """The sections of a valid file, in file order."""
+    header, _ = split(data)
+    end = PROLOGUE_BYTES + struct.unpack_from("<I", data, 12)[0]
+    found = []
+    for entry in header["sections"]:
+        start = -(-end // 8) * 8
+        end = start + entry["bytes"]
+        found.append(data[start:end])
+    return found
+
+
+def assemble(header: bytes, sections: list[bytes]) -> bytes:
+    """A file of these parts, with valid prologue and gaps."""
+    body, end = b"", PROLOGUE_BYTES + len(header)
+    for section in sections:
+        gap = -end % 8
+        body += bytes(gap) + section
+        end += gap + len(section)
+    return with_header_text(header, body)
+
+
+def with_section(data: bytes, index: int, payload: bytes) -> bytes:
+    """The file with one section replaced, its length and digest made valid again."""
+    header, _ = split(data)
+    sections = section_bytes(data)
+    sections[index] = payload
+    header["sections"][index] |= {"bytes": len(payload), "digest": digest(payload).hex()}
+    return assemble(json.dumps(header, separators=(",", ":")).encode(), sections)
