@@ -20,7 +20,13 @@ constexpr int kLanes = 4;
 typedef float vf __attribute__((vector_size(kLanes * 4), aligned(4 * kLanes)));
 typedef int32_t vi __attribute__((vector_size(kLanes * 4), aligned(4 * kLanes)));
 
-inline vf splat(float x) { return vf{} + x; }
+#if ISA_avx512
+inline vf splat(float x) { return _mm512_set1_ps(x); }
+#elif ISA_avx2
+inline vf splat(float x) { return _mm256_set1_ps(x); }
+#else
+inline vf splat(float x) { return vf{x, x, x, x}; }
+#endif
 inline vf load(const float* p) {
   vf v;
   std::memcpy(&v, p, sizeof(v));
@@ -43,9 +49,11 @@ inline mask ge_where(mask m, vf a, vf b) { return _mm512_mask_cmp_ps_mask(m, a, 
 inline mask gt_where(mask m, vf a, vf b) { return _mm512_mask_cmp_ps_mask(m, a, b, _CMP_GT_OQ); }
 // a * b + c in the lanes of m, c in the others.
 inline vf fma_where(mask m, vf a, vf b, vf c) { return _mm512_mask3_fmadd_ps(a, b, c, m); }
-inline mask both(mask a, mask b) { return a & b; }
-inline mask and_not(mask a, mask b) { return a & ~b; }
-inline bool any(mask m) { return m != 0; }
+// Spelled out: written as operators they would travel through general registers.
+inline mask both(mask a, mask b) { return _kand_mask16(a, b); }
+inline mask either(mask a, mask b) { return _kor_mask16(a, b); }
+inline mask and_not(mask a, mask b) { return _kandn_mask16(b, a); }
+inline bool any(mask m) { return !_kortestz_mask16_u8(m, m); }
 inline vf zero_unless(mask m, vf a) { return _mm512_maskz_mov_ps(m, a); }
 inline vf select(mask m, vf a, vf b) { return _mm512_mask_mov_ps(b, m, a); }
 inline float sum(vf a) { return _mm512_reduce_add_ps(a); }
@@ -87,6 +95,7 @@ inline mask le(vf a, vf b) { return a <= b; }
 inline mask ge_where(mask m, vf a, vf b) { return (a >= b) & m; }
 inline mask gt_where(mask m, vf a, vf b) { return (a > b) & m; }
 inline mask both(mask a, mask b) { return a & b; }
+inline mask either(mask a, mask b) { return a | b; }
 inline mask and_not(mask a, mask b) { return a & ~b; }
 inline vf zero_unless(mask m, vf a) { return (vf)((vi)a & m); }
 inline vf fma_where(mask m, vf a, vf b, vf c) { return fma(zero_unless(m, a), b, c); }
@@ -99,25 +108,29 @@ inline float sum(vf a) {
 inline vf reciprocal(vf a) { return 1.0f / a; }
 #endif
 
-// 2^x for x in [-126, 126], relative error below 3e-6 (degree-4 minimax polynomial on
+// 2^x of n vectors for x in [-126, 126], relative error below 3e-6 (degree-4 minimax polynomial on
 // [-0.5, 0.5]): a 1300th of the step of an 8-bit image, and two instructions less than 1e-7.
-inline vf exp2(vf x) {
+// Step by step over all vectors, so that their chains of multiply-adds overlap.
+template <int n>
+inline void exp2(const vf (&x)[n], vf (&out)[n]) {
+  vf whole[n], f[n];
+  for (int i = 0; i < n; ++i) {
 #if ISA_avx512
-  const vf whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    whole[i] = _mm512_roundscale_ps(x[i], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    f[i] = x[i] - whole[i];
 #else
-  const vf shifted = x + 12582912.0f;  // 1.5 * 2^23: the rounded value sits in the low bits
-  const vf whole = shifted - 12582912.0f;
+    whole[i] = x[i] + 12582912.0f;  // 1.5 * 2^23: the rounded value sits in the low bits
+    f[i] = x[i] - (whole[i] - 12582912.0f);
 #endif
-  const vf f = x - whole;
-  vf p = splat(0.00957010165f);
-  p = fma(p, f, splat(0.0559178621f));
-  p = fma(p, f, splat(0.240247448f));
-  p = fma(p, f, splat(0.693121815f));
-  p = fma(p, f, splat(0.999999261f));
+  }
+  for (int i = 0; i < n; ++i) out[i] = fma(splat(0.00957010165f), f[i], splat(0.0559178621f));
+  for (const float c : {0.240247448f, 0.693121815f, 0.999999261f})
+    for (int i = 0; i < n; ++i) out[i] = fma(out[i], f[i], splat(c));
+  for (int i = 0; i < n; ++i)
 #if ISA_avx512
-  return _mm512_scalef_ps(p, whole);
+    out[i] = _mm512_scalef_ps(out[i], whole[i]);
 #else
-  return (vf)((vi)p + ((vi)shifted << 23));
+    out[i] = (vf)((vi)out[i] + ((vi)whole[i] << 23));
 #endif
 }
 

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "rasterizer.hpp"
@@ -27,6 +28,8 @@ constexpr int kTilesPerTask = 8;
 constexpr float kMinLog2Alpha = -7.99435343685886f;           // log2(1 / 255)
 // Vectors whose state fits in registers together: all four of a tile in the 32 of AVX-512.
 constexpr int kGroup = kLanes == 16 ? 4 : 2;
+// Rows from one vector to the next, where a vector holds whole rows.
+constexpr float kStep = static_cast<float>(kLanes) / kTile;
 
 // Pixel coordinates of each vector of a tile; with 4 lanes a vector is half a row.
 struct TilePixels {
@@ -49,15 +52,19 @@ TilePixels pixels_of(const Bins& bins, int tile_x, int tile_y) {
   return p;
 }
 
-// Copies one channel of a tile between an image of `channels` interleaved values and vectors.
+// Calls visit(pixel, at, columns) for each row of a tile: its first pixel in the image, its first
+// place in the tile, and how many pixels it has; a constant for all but the last tiles, so that the
+// loops over them become vectors.
 template <typename Visit>
-inline void for_pixels(const Bins& bins, int tile_x, int tile_y, Visit visit) {
+inline void for_rows(const Bins& bins, int tile_x, int tile_y, Visit visit) {
   const int rows = std::min(kTile, bins.height - tile_y * kTile);
   const int columns = std::min(kTile, bins.width - tile_x * kTile);
-  for (int row = 0; row < rows; ++row)
-    for (int column = 0; column < columns; ++column)
-      visit(static_cast<long>(tile_y * kTile + row) * bins.width + tile_x * kTile + column,
-            row * kTile + column);
+  const long corner = static_cast<long>(tile_y * kTile) * bins.width + tile_x * kTile;
+  for (int row = 0; row < rows; ++row) {
+    const long pixel = corner + static_cast<long>(row) * bins.width;
+    if (columns == kTile) visit(pixel, row * kTile, std::integral_constant<int, kTile>());
+    else visit(pixel, row * kTile, columns);
+  }
 }
 
 struct Color {
@@ -76,20 +83,30 @@ std::vector<Color> colors_by_rank(const Bins& bins, const float* colors, int D) 
   return ordered;
 }
 
-// log2(alpha) of one splat at one vector of pixels, given what does not depend on the row.
+// log2(alpha) of one splat at the vectors of a group. Where a vector holds whole rows, consecutive
+// vectors are equal steps in y, so the quadratic form is continued by its differences: two
+// additions per vector, on units that the multiply-adds of blending leave idle.
 struct Quadratic {
-  vf dx, constant, linear;
-  float y, c;
+  vf dx[kLanes < kTile ? kGroup : 1], dy, power[kGroup];
 };
 
-inline Quadratic quadratic(const Splat& s, vf x) {
-  const vf dx = x - s.x;
-  const vf ax = s.a * dx;
-  return {dx, fma(ax, dx, splat(s.l)), s.b * dx, s.y, s.c};
-}
-
-inline vf log2_alpha(const Quadratic& q, vf dy) {
-  return fma(fma(splat(q.c), dy, q.linear), dy, q.constant);
+inline Quadratic quadratic(const Splat& s, const TilePixels& pixels, int first) {
+  Quadratic q;
+  if constexpr (kLanes < kTile) {
+    for (int g = 0; g < kGroup; ++g) {
+      const vf dx = pixels.x[first + g] - s.x, dy = pixels.y[first + g] - s.y;
+      q.dx[g] = dx;
+      q.power[g] = fma(fma(splat(s.c), dy, s.b * dx), dy, fma(s.a * dx, dx, splat(s.l)));
+    }
+  } else {
+    const vf dx = q.dx[0] = pixels.x[first] - s.x, dy = q.dy = pixels.y[first] - s.y;
+    const vf linear = s.b * dx, c = splat(s.c);
+    q.power[0] = fma(fma(c, dy, linear), dy, fma(s.a * dx, dx, splat(s.l)));
+    vf step = kStep * fma(splat(2.0f), c * dy, fma(splat(kStep), c, linear));
+    const vf change = 2.0f * kStep * kStep * c;
+    for (int g = 1; g < kGroup; ++g, step += change) q.power[g] = q.power[g - 1] + step;
+  }
+  return q;
 }
 
 // ---------------------------------------------------------------------------------- forward
@@ -114,28 +131,29 @@ int blend_group(const Bins& bins, const Color* colors, const TilePixels& pixels,
     const uint32_t rank = entries[entry].rank;
     const Splat& s = splats[rank];
     const Color& color = colors[rank];
-    Quadratic q = quadratic(s, pixels.x[first]);
-    bool changed = false;
+    const Quadratic q = quadratic(s, pixels, first);
+    mask stopped[kGroup];
+    vf raw[kGroup];
+    exp2(q.power, raw);
+    // No branch on what a vector hits: it would be mispredicted more often than it would save.
     for (int g = 0; g < kGroup; ++g) {
-      if (kLanes < kTile && g > 0) q = quadratic(s, pixels.x[first + g]);
-      const vf power = log2_alpha(q, pixels.y[first + g] - q.y);
-      const mask hit = ge_where(alive[g], power, floor);
-      if (!any(hit)) continue;
-      const vf weight = min(exp2(power), ceiling) * T[g];
+      const mask hit = ge_where(alive[g], q.power[g], floor);
+      const vf weight = min(raw[g], ceiling) * T[g];
       const vf next = T[g] - weight;
       const mask drawn = gt_where(hit, next, least);
-      const mask stopped = and_not(hit, drawn);
-      if (any(stopped)) [[unlikely]] {
-        alive[g] = and_not(alive[g], stopped);
-        changed = true;
-      }
+      stopped[g] = and_not(hit, drawn);
       T[g] = select(drawn, next, T[g]);
       for (int d = 0; d < D; ++d)
         C[g][d] = fma_where(drawn, weight, splat(color.channel[d]), C[g][d]);
     }
-    if (changed) [[unlikely]] {
+    mask some = stopped[0];
+    for (int g = 1; g < kGroup; ++g) some = either(some, stopped[g]);
+    if (any(some)) [[unlikely]] {
       bool open = false;
-      for (int g = 0; g < kGroup; ++g) open |= any(alive[g]);
+      for (int g = 0; g < kGroup; ++g) {
+        alive[g] = and_not(alive[g], stopped[g]);
+        open |= any(alive[g]);
+      }
       if (!open) {
         ++entry;
         break;
@@ -161,12 +179,17 @@ void blend_tile(const BlendArgs& a, const Color* colors, long tile) {
     used = std::max(used, blend_group<D>(bins, colors, pixels, first, bins.tile_begin[tile],
                                          bins.tile_begin[tile + 1], out));
   a.used[tile] = static_cast<uint32_t>(used);
-  for_pixels(bins, tile_x, tile_y, [&](long pixel, int at) {
-    const float T = out[4][at];
-    for (int d = 0; d < D; ++d)
-      a.image[pixel * D + d] = out[d][at] + (a.background ? T * a.background[d] : 0.0f);
-    a.transmittance[pixel] = T;
-    a.alpha[pixel] = 1.0f - T;
+  float background[D] = {};
+  if (a.background) std::copy_n(a.background, D, background);
+  for_rows(bins, tile_x, tile_y, [&](long pixel, int at, auto columns) {
+    const float* T = out[4] + at;
+    float image[kTile * D], alpha[kTile];  // of our own, so that nothing can overlap
+    for (int i = 0; i < columns; ++i)
+      for (int d = 0; d < D; ++d) image[i * D + d] = out[d][at + i] + T[i] * background[d];
+    for (int i = 0; i < columns; ++i) alpha[i] = 1.0f - T[i];
+    std::memcpy(a.image + pixel * D, image, sizeof(float) * D * columns);
+    std::memcpy(a.transmittance + pixel, T, sizeof(float) * columns);
+    std::memcpy(a.alpha + pixel, alpha, sizeof(float) * columns);
   });
 }
 
@@ -183,29 +206,56 @@ void blend_all(const BlendArgs& a) {
 
 // --------------------------------------------------------------------------------- backward
 
-// Sums of each of n <= 16 vectors over their lanes.
-template <int n>
-inline void sums(const vf (&v)[n], float* out) {
+#if ISA_avx512 || ISA_avx2
+typedef __m256 row;  // one row of a tile
+
+// The rows of a vector, added.
+inline row fold(vf v) {
 #if ISA_avx512
-  vf quad[4] = {};  // quad[i] holds partial sums of v[4i .. 4i+3] in each group of 4 lanes
-  for (int i = 0; i < (n + 3) / 4; ++i) {
-    const auto at = [&](int j) { return 4 * i + j < n ? v[4 * i + j < n ? 4 * i + j : 0] : vf{}; };
-    const vf ab = _mm512_unpacklo_ps(at(0), at(1)) + _mm512_unpackhi_ps(at(0), at(1));
-    const vf cd = _mm512_unpacklo_ps(at(2), at(3)) + _mm512_unpackhi_ps(at(2), at(3));
-    quad[i] = (vf)_mm512_unpacklo_pd((__m512d)ab, (__m512d)cd) +
-              (vf)_mm512_unpackhi_pd((__m512d)ab, (__m512d)cd);
-  }
-  const vf low = (vf)_mm512_shuffle_f32x4(quad[0], quad[1], 0x88) +
-                 (vf)_mm512_shuffle_f32x4(quad[0], quad[1], 0xdd);
-  const vf high = (vf)_mm512_shuffle_f32x4(quad[2], quad[3], 0x88) +
-                  (vf)_mm512_shuffle_f32x4(quad[2], quad[3], 0xdd);
-  const vf all = (vf)_mm512_shuffle_f32x4(low, high, 0x88) +
-                 (vf)_mm512_shuffle_f32x4(low, high, 0xdd);
-  _mm512_mask_storeu_ps(out, static_cast<__mmask16>((1u << n) - 1), all);
+  return _mm512_castps512_ps256(v) + _mm512_extractf32x8_ps(v, 1);
 #else
-  for (int i = 0; i < n; ++i) out[i] = sum(v[i]);
+  return v;
 #endif
 }
+
+inline row first_row(vf v) {
+#if ISA_avx512
+  return _mm512_castps512_ps256(v);
+#else
+  return v;
+#endif
+}
+
+// Lane i of the result is the sum over the lanes of v[i]; lanes from n on are 0.
+template <int n>
+inline row sums(const row* v) {
+  const auto at = [&](int i) { return i < n ? v[i < n ? i : 0] : row{}; };
+  const auto pair = [](row a, row b) {
+    return _mm256_unpacklo_ps(a, b) + _mm256_unpackhi_ps(a, b);
+  };
+  const auto quad = [](row a, row b) {
+    return (row)_mm256_unpacklo_pd((__m256d)a, (__m256d)b) +
+           (row)_mm256_unpackhi_pd((__m256d)a, (__m256d)b);
+  };
+  const row low = quad(pair(at(0), at(1)), pair(at(2), at(3)));
+  const row high = quad(pair(at(4), at(5)), pair(at(6), at(7)));
+  return _mm256_permute2f128_ps(low, high, 0x20) + _mm256_permute2f128_ps(low, high, 0x31);
+}
+
+// Adds the sums of 8 to 16 rows to out, or sets them.
+template <int n, bool kAdd>
+inline void store_sums(const row (&v)[n], float* out) {
+  row first = sums<8>(v), rest = sums<n - 8>(v + 8);
+  alignas(32) float buffer[8];
+  if (kAdd) {
+    std::memcpy(buffer, out + 8, sizeof(float) * (n - 8));
+    first += _mm256_loadu_ps(out), rest += _mm256_load_ps(buffer);
+  }
+  _mm256_storeu_ps(out, first);
+  _mm256_store_ps(buffer, rest);
+  std::memcpy(out + 8, buffer, sizeof(float) * (n - 8));
+}
+#endif
 
 // What one pixel group needs while the list is read again.
 template <int D>
@@ -215,68 +265,89 @@ struct BackwardState {
 };
 
 // Numbers kept per (tile, splat) pair: moments of d = alpha dL/dalpha over the pixels
-// (1, dx, dy, dx^2, dx dy, dy^2), the colour gradient, and |dL/d mean| when wanted.
+// (1, dx, dy, dx^2, dx dy, dy^2), the colour gradient, and |dL/d mean| when wanted; at least 8,
+// what one store writes.
 template <int D, bool kAbs>
-constexpr int kSlot = 6 + D + (kAbs ? 2 : 0);
+constexpr int kSlot = std::max(8, 6 + D + (kAbs ? 2 : 0));
 
-template <int D, bool kAbs>
-inline bool backward_pair(const Splat& s, const Color& color, const TilePixels& pixels, int first,
+// Writes a pair's slot, or adds to it: moments of d, the colour gradient, and what kAbs asks for.
+template <int D, bool kAbs, bool kAdd>
+inline void store_slot(const Splat& s, const Quadratic& q, const TilePixels& pixels, int first,
+                       const vf (&d)[kGroup], const vf (&color)[D], float* slot) {
+  constexpr int n = kSlot<D, kAbs>;
+  vf abs_x = splat(0.0f), abs_y = abs_x;
+  if (kAbs)  // |d (a dx + b dy)| and |d (b dx + c dy)|, still in the scaled conic
+    for (int g = 0; g < kGroup; ++g) {
+      const vf dx = q.dx[kLanes < kTile ? g : 0], dy = pixels.y[first + g] - s.y;
+      const vf gx = d[g] * fma(splat(s.b), dy, splat(2 * s.a) * dx);
+      const vf gy = d[g] * fma(splat(2 * s.c), dy, splat(s.b) * dx);
+      abs_x += max(gx, -gx), abs_y += max(gy, -gy);
+    }
+#if ISA_avx512 || ISA_avx2
+  vf m0 = d[0], m1 = d[0] * q.dy, m2 = m1 * q.dy, dy = q.dy;
+  for (int g = 1; g < kGroup; ++g) {
+    dy += kStep;
+    const vf dm = d[g] * dy;
+    m0 += d[g], m1 += dm, m2 = fma(dm, dy, m2);
+  }
+  const row dx = first_row(q.dx[0]);
+  row part[n] = {};
+  part[0] = fold(m0), part[1] = part[0] * dx, part[2] = fold(m1);
+  part[3] = part[1] * dx, part[4] = part[2] * dx, part[5] = fold(m2);
+  for (int c = 0; c < D; ++c) part[6 + c] = fold(color[c]);
+  if (kAbs) part[6 + D] = fold(abs_x), part[7 + D] = fold(abs_y);
+  store_sums<n, kAdd>(part, slot);
+#else
+  vf total[n] = {};
+  for (int g = 0; g < kGroup; ++g) {
+    const vf dx = q.dx[g], dy = pixels.y[first + g] - s.y, dm = d[g] * dy;
+    total[0] += d[g], total[1] = fma(d[g], dx, total[1]), total[2] += dm;
+    total[3] = fma(d[g] * dx, dx, total[3]), total[4] = fma(dm, dx, total[4]);
+    total[5] = fma(dm, dy, total[5]);
+  }
+  for (int c = 0; c < D; ++c) total[6 + c] = color[c];
+  if (kAbs) total[6 + D] = abs_x, total[7 + D] = abs_y;
+  for (int i = 0; i < n; ++i) slot[i] = sum(total[i]) + (kAdd ? slot[i] : 0.0f);
+#endif
+}
+
+// Reads one pair again and writes its slot, or adds to it.
+template <int D, bool kAbs, bool kAdd>
+inline void backward_pair(const Splat& s, const Color& color, const TilePixels& pixels, int first,
                           BackwardState<D>& state, float* slot) {
   const vf floor = splat(kMinLog2Alpha), ceiling = splat(kMaxAlpha),
            least = splat(kMinTransmittance), one = splat(1.0f);
-  vf total[kSlot<D, kAbs>] = {};
-  vf m0 = splat(0.0f), m1 = m0, m2 = m0;
-  Quadratic q = quadratic(s, pixels.x[first]);
-  bool touched = false;
+  const Quadratic q = quadratic(s, pixels, first);
+  vf raw[kGroup], alpha[kGroup], w[kGroup], d[kGroup], v_color[D] = {};
+  mask stopped[kGroup], drawn[kGroup];
+  exp2(q.power, raw);
   for (int g = 0; g < kGroup; ++g) {
-    if (kLanes < kTile && g > 0) q = quadratic(s, pixels.x[first + g]);
-    const vf dy = pixels.y[first + g] - q.y;
-    const vf power = log2_alpha(q, dy);
-    const mask hit = ge_where(state.alive[g], power, floor);
-    if (!any(hit)) continue;
-    const vf raw = exp2(power), alpha = min(raw, ceiling);
-    const vf weight = alpha * state.T[g];
+    const mask hit = ge_where(state.alive[g], q.power[g], floor);
+    alpha[g] = min(raw[g], ceiling);
+    const vf weight = alpha[g] * state.T[g];
     const vf next = state.T[g] - weight;
-    const mask drawn = gt_where(hit, next, least);
-    state.alive[g] = and_not(state.alive[g], and_not(hit, drawn));
-    state.T[g] = select(drawn, next, state.T[g]);
-    const vf w = zero_unless(drawn, weight);
-    touched = true;
+    drawn[g] = gt_where(hit, next, least);
+    stopped[g] = and_not(hit, drawn[g]);
+    state.T[g] = select(drawn[g], next, state.T[g]);
+    w[g] = zero_unless(drawn[g], weight);
+  }
+  for (int g = 0; g < kGroup; ++g) {
     vf shade = splat(color.channel[0]) * state.v[g][0];
-    for (int d = 1; d < D; ++d) shade = fma(splat(color.channel[d]), state.v[g][d], shade);
-    state.behind[g] = fma(-w, shade, state.behind[g]);
-    for (int d = 0; d < D; ++d) total[6 + d] = fma(w, state.v[g][d], total[6 + d]);
+    for (int c = 1; c < D; ++c) shade = fma(splat(color.channel[c]), state.v[g][c], shade);
+    for (int c = 0; c < D; ++c) v_color[c] = fma(w[g], state.v[g][c], v_color[c]);
+    d[g] = w[g] * shade;
+    state.behind[g] = state.behind[g] - d[g];
+  }
+  for (int g = 0; g < kGroup; ++g) {
     // alpha dL/dalpha = w shade - behind alpha / (1 - alpha); a clamped alpha has no gradient.
-    const vf slope = fma(weight, shade, -(state.behind[g] * alpha * reciprocal(one - alpha)));
-    const vf d = zero_unless(both(drawn, le(raw, ceiling)), slope);
-    const vf dm = d * dy;
-    if (kLanes < kTile) {
-      total[0] += d, total[1] = fma(d, q.dx, total[1]), total[2] += dm;
-      total[3] = fma(d * q.dx, q.dx, total[3]), total[4] = fma(dm, q.dx, total[4]);
-      total[5] = fma(dm, dy, total[5]);
-    } else {
-      m0 += d, m1 += dm, m2 = fma(dm, dy, m2);
-    }
-    if (kAbs) {  // |d (a dx + b dy)| and |d (b dx + c dy)|, still in the scaled conic
-      const vf gx = d * fma(splat(s.b), dy, splat(2 * s.a) * q.dx);
-      const vf gy = d * fma(splat(2 * s.c), dy, splat(s.b) * q.dx);
-      total[6 + D] += max(gx, -gx), total[7 + D] += max(gy, -gy);
-    }
+    const vf odds = alpha[g] * reciprocal(one - alpha[g]);
+    d[g] = zero_unless(both(drawn[g], le(raw[g], ceiling)), fma(-state.behind[g], odds, d[g]));
   }
-  if (!touched) return false;
-  if (kLanes >= kTile) {
-    total[0] = m0, total[1] = m0 * q.dx, total[2] = m1;
-    total[3] = total[1] * q.dx, total[4] = m1 * q.dx, total[5] = m2;
-  }
-  constexpr int n = kSlot<D, kAbs>;
-  if (kVectors == kGroup) {
-    sums<n>(total, slot);
-  } else {
-    float part[n];
-    sums<n>(total, part);
-    for (int i = 0; i < n; ++i) slot[i] += part[i];
-  }
-  return true;
+  mask some = stopped[0];
+  for (int g = 1; g < kGroup; ++g) some = either(some, stopped[g]);
+  if (any(some)) [[unlikely]]
+    for (int g = 0; g < kGroup; ++g) state.alive[g] = and_not(state.alive[g], stopped[g]);
+  store_slot<D, kAbs, kAdd>(s, q, pixels, first, d, v_color, slot);
 }
 
 template <int D, bool kAbs>
@@ -287,21 +358,25 @@ void backward_tile(const BlendBackwardArgs& a, const Color* colors, long tile, f
   const int tile_y = static_cast<int>(tile / bins.tiles_x);
   const TilePixels pixels = pixels_of(bins, tile_x, tile_y);
   alignas(64) float v[D][kTile * kTile] = {}, behind[kTile * kTile] = {};
-  for_pixels(bins, tile_x, tile_y, [&](long pixel, int at) {
-    const float T = a.forward.transmittance[pixel];
-    float colored = -T * a.v_alpha[pixel];
-    for (int d = 0; d < D; ++d) {
-      v[d][at] = a.v_image[pixel * D + d];
-      colored += a.forward.image[pixel * D + d] * v[d][at];
-      if (v_background) v_background[d] += T * v[d][at];
+  for_rows(bins, tile_x, tile_y, [&](long pixel, int at, auto columns) {
+    float T[kTile], v_alpha[kTile], image[kTile * D], v_image[kTile * D];
+    std::memcpy(T, a.forward.transmittance + pixel, sizeof(float) * columns);
+    std::memcpy(v_alpha, a.v_alpha + pixel, sizeof(float) * columns);
+    std::memcpy(image, a.forward.image + pixel * D, sizeof(float) * D * columns);
+    std::memcpy(v_image, a.v_image + pixel * D, sizeof(float) * D * columns);
+    for (int i = 0; i < columns; ++i) {
+      float colored = -T[i] * v_alpha[i];
+      for (int d = 0; d < D; ++d) colored += image[i * D + d] * v_image[i * D + d];
+      behind[at + i] = colored;
     }
-    behind[at] = colored;
+    for (int d = 0; d < D; ++d) {
+      for (int i = 0; i < columns; ++i) v[d][at + i] = v_image[i * D + d];
+      if (v_background)
+        for (int i = 0; i < columns; ++i) v_background[d] += T[i] * v_image[i * D + d];
+    }
   });
   constexpr int n = kSlot<D, kAbs>;
   const uint32_t begin = bins.tile_begin[tile], end = begin + a.forward.used[tile];
-  if (kVectors != kGroup)
-    for (uint32_t entry = begin; entry < end; ++entry)
-      std::memset(slots + static_cast<long>(bins.entries[entry].slot) * n, 0, sizeof(float) * n);
   for (int first = 0; first < kVectors; first += kGroup) {
     BackwardState<D> state;
     for (int g = 0; g < kGroup; ++g) {
@@ -316,9 +391,10 @@ void backward_tile(const BlendBackwardArgs& a, const Color* colors, long tile, f
       __builtin_prefetch(slots + static_cast<long>(bins.entries[ahead].slot) * n, 1);
       const uint32_t rank = bins.entries[entry].rank;
       float* slot = slots + static_cast<long>(bins.entries[entry].slot) * n;
-      if (!backward_pair<D, kAbs>(bins.splats[rank], colors[rank], pixels, first, state, slot) &&
-          kVectors == kGroup)
-        std::memset(slot, 0, sizeof(float) * n);
+      if (first == 0)
+        backward_pair<D, kAbs, false>(bins.splats[rank], colors[rank], pixels, 0, state, slot);
+      else
+        backward_pair<D, kAbs, true>(bins.splats[rank], colors[rank], pixels, first, state, slot);
     }
   }
   // Pairs behind the last opaque pixel were never read in the forward pass.
