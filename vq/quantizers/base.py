@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Self
 
 import torch
 from jaxtyping import Float, Int
@@ -87,7 +86,9 @@ class RowQuantizer(Quantizer):
         return values.reshape(*indices.shape[:-1], self.dim)
 
     @torch.no_grad()
-    def fit(self, x: Float[Tensor, "n dim"], *, weights: Float[Tensor, "n"] | None = None) -> Self:
+    def fit(
+        self, x: Float[Tensor, "n dim"], *, weights: Float[Tensor, "n"] | None = None
+    ) -> RowQuantizer:
         """Learn the codes and their statistics from data, without training.
 
         Args:

@@ -114,7 +114,7 @@ class GumbelQuantizer(RowQuantizer):
             indices = self._encode(x)
             values = straight_through(x, self._decode(indices).detach())
             return Quantized(values, indices, x.new_zeros(()), self._counted_bits(indices))
-        slices = x.view(len(x), len(self.codebooks), -1).transpose(0, 1)
+        slices = x.view(len(x), *self.codebooks.shape[::2]).transpose(0, 1)
         logits = self._logits(slices)
         indices, sample = self._sample(logits)
         values = torch.bmm(sample, self.codebooks).transpose(0, 1).reshape(x.shape)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -42,7 +41,7 @@ class LowRankQuantizer(CompositeQuantizer):
         make_quantizer: Callable[[int], RowQuantizer],
         *,
         bits: float,
-    ) -> Self:
+    ) -> LowRankQuantizer:
         """Choose the rank for `x` at a rate of `bits` per vector, then make and fit.
 
         Args:
@@ -53,7 +52,9 @@ class LowRankQuantizer(CompositeQuantizer):
         centered = x.double() - x.double().mean(0)
         variances = torch.linalg.eigvalsh(centered.T @ centered / len(x)).flip(0)
         rank = 1 + int(estimated_errors(variances, bits=bits).argmin())
-        return cls(x.shape[1], make_quantizer(rank)).fit(x)
+        made = cls(x.shape[1], make_quantizer(rank))
+        made.fit(x)
+        return made
 
     @property
     def quantizer(self) -> RowQuantizer:

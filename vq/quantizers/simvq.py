@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Self
 
 import numpy as np
 import torch
@@ -93,7 +92,7 @@ class SimVQ(RowQuantizer):
         return header + steps.tobytes() + bias.tobytes()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: bytes) -> SimVQ:
         """The quantizer in `data`, in evaluation mode; its statistics are unknown.
 
         Raises:
