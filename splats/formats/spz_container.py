@@ -23,6 +23,8 @@ from typing import Any, BinaryIO, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from .contract import FormatError
+
 STREAMS = ("positions", "alphas", "colors", "scales", "rotations", "sh")
 """Attributes in file order."""
 MAGIC = b"NGSP"
@@ -38,6 +40,7 @@ _RECORD = struct.Struct("<II")
 _MAX_DEFLATE_RATIO = 1032  # a run of one byte; no deflate stream expands further
 _MAX_ROWS_PER_BYTE = 1024 / 9  # what the reference reader accepts
 _MAX_EXTENSION_BYTES = 1 << 20
+_MAX_ROWS_AT_ONCE = 1 << 21  # what is allocated before the data has shown that it is there
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,6 @@ class SpzHeader:
         position = 6 if self.version == 1 else 9
         rotation = 3 if self.version < 3 else 4
         return (position, 1, 3, 3, rotation, 3 * ((self.sh_degree + 1) ** 2 - 1))
-
-
-class FormatError(ValueError):
-    """A malformed file: which one, which field of it, and where."""
-
-    def __init__(self, path: Path, message: str, *, field: str, offset: int) -> None:
-        super().__init__(f"{path}: byte {offset}: `{field}`: {message}")
 
 
 class _Stream(Protocol):
@@ -194,7 +190,12 @@ class SpzFile:
         return tuple(records)
 
     def rows(self, rows_per_chunk: int) -> Iterator[list[NDArray[np.uint8]]]:
-        """Raw bytes [n, stride] of every stream (stride 0 where it is empty), n rows at a time."""
+        """Raw bytes [n, stride] of every stream (stride 0 where it is empty), n rows at a time.
+
+        Args:
+            rows_per_chunk: Most rows at a time; large numbers are cut to two million.
+        """
+        rows_per_chunk = min(rows_per_chunk, _MAX_ROWS_AT_ONCE)
         streams = self._open_streams()
         strides = self.header.strides
         # The other versions share one file, which two threads cannot read at once.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,16 @@ MIN_ALPHA = 1e-6
 
 _COLOR_SCALE = 0.15  # f_dc = (byte / 255 - 0.5) / 0.15
 _SQRT_HALF = math.sqrt(0.5)
+_INFINITE = (-math.inf, math.inf)
+_HELD = {
+    "means": _INFINITE,
+    "quats": _INFINITE,
+    "log_scales": (-10 - 0.5 / 16, 255 / 16 - 10 + 0.5 / 16),
+    "logit_opacities": _INFINITE,
+    "sh0": (-0.5 / _COLOR_SCALE, 0.5 / _COLOR_SCALE),
+    "shN": (-1.0, 1.0),
+}  # what values decode to at most, and half a step where the step is the same for all files
+_FINITE = ("means", "quats", "sh0", "shN")
 _STEPS_PER_SIZE = 8  # position steps in the smallest relevant standard deviation
 
 
@@ -76,6 +86,17 @@ class PackedSpz:
             self.rotations[index],
             self.sh[index],
         )
+
+
+def concatenate(parts: Sequence[PackedSpz]) -> PackedSpz:
+    """All Gaussians of `parts`, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = ("positions", "alphas", "colors", "scales", "rotations", "sh")
+    return replace(
+        parts[0],
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
+    )
 
 
 def unpack_rows(
@@ -167,6 +188,58 @@ def _decode_smallest_three(rotations: NDArray[np.unsignedinteger]) -> Tensor:
     places = torch.tensor([[3, 0, 1, 2], [0, 3, 1, 2], [0, 1, 3, 2], [0, 1, 2, 3]])
     wxyz = places[:, [3, 0, 1, 2]][packed[:, 0] >> 30]
     return torch.cat([small, largest], dim=1).gather(1, wxyz)
+
+
+@dataclass
+class Survey:
+    """What must be known of all Gaussians before the first is written."""
+
+    largest_coordinate: float = 0.0
+    """Largest absolute coordinate."""
+    num_clamped: dict[str, int] = field(default_factory=dict)
+    """How many values of each attribute lie beyond what SPZ holds."""
+    _sizes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+
+    def add(self, chunk: Gaussians) -> None:
+        """Take `chunk` into account.
+
+        Raises:
+            ValueError: It holds NaN, or infinite means, quaternions or colors.
+        """
+        for name, (low, high) in _HELD.items():
+            values = getattr(chunk, name)
+            if values.numel() == 0:
+                continue
+            least, most = (float(end) for end in values.aminmax())
+            if math.isnan(least + most) or (
+                name in _FINITE and not (math.isfinite(least) and math.isfinite(most))
+            ):
+                raise ValueError(
+                    f"`{name}` must hold finite numbers, got NaN or infinity; remove such "
+                    "Gaussians before writing."
+                )
+            if name == "means":
+                self.largest_coordinate = max(self.largest_coordinate, -least, most)
+            elif least < low or most > high:
+                count = int(((values < low) | (values > high)).sum())
+                self.num_clamped[name] = self.num_clamped.get(name, 0) + count
+        octaves = (chunk.log_scales.amax(1) / math.log(2)).clamp(-64, 63).mul(2).floor().long()
+        self._sizes += np.bincount(octaves.numpy() + 128, minlength=256)
+
+    @property
+    def small_size(self) -> float:
+        """Standard deviation that the longest axis of 95 % of the Gaussians exceeds."""
+        return 2.0 ** (
+            float(np.searchsorted(self._sizes.cumsum(), 0.05 * self._sizes.sum())) / 2 - 64
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        """A sentence for each attribute with values that were clamped."""
+        return tuple(
+            f"{count} values of {name} beyond [{_HELD[name][0]:.4g}, {_HELD[name][1]:.4g}] were "
+            "clamped."
+            for name, count in self.num_clamped.items()
+        )
 
 
 def choose_fractional_bits(largest: float, smallest_size: float) -> int:
