@@ -24,9 +24,9 @@ def fit_low_rank(x: NDArray[np.floating], *, rate: float, bits: int = 14) -> Lin
 def expected_distortions(variances: NDArray[np.floating], rate: float) -> NDArray[np.float64]:
     """Squared error per row for each number of directions kept, [d]; entry r - 1 keeps r.
 
-    Truncation loses the variances that are left out. A quantizer that spends `rate` bits on the r
-    kept directions, as if all were alike within, loses r (prod λ_j)^(1/r) 2^(-2 rate / r) or more
-    (the Gaussian bound); it never loses more than they hold.
+    Truncation loses the variances that are left out. A quantizer that spreads `rate` bits evenly
+    over the r kept directions loses their share 2^(-2 rate / r) of what they hold (the Gaussian
+    bound at rate / r bits each).
 
     Args:
         variances: λ, [d], descending.
@@ -37,5 +37,4 @@ def expected_distortions(variances: NDArray[np.floating], rate: float) -> NDArra
         raise ValueError(f"`rate` must be positive, got {rate}.")
     ranks = np.arange(1, len(values) + 1)
     kept = np.cumsum(values)
-    coded = ranks * np.exp(np.cumsum(np.log(values)) / ranks) * 2.0 ** (-2 * rate / ranks)
-    return values.sum() - kept + np.minimum(coded, kept)
+    return values.sum() - kept + kept * 2.0 ** (-2 * rate / ranks)
