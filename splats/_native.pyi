@@ -134,3 +134,15 @@ def position_noise(
     threshold: float,
 ) -> None:
     """Adds covariance-shaped, opacity-gated noise to `means` in place."""
+
+def move_columns(
+    rows: int,
+    moves: Sequence[tuple[int, int, int, int, Sequence[int], Sequence[int]]],
+    swap: bool,
+) -> bool:
+    """Copies columns of 4-byte values between tables of `rows` rows.
+
+    Each move holds the address of the source's first row and its bytes per row, the same of the
+    target, and the byte offsets in a row that are copied from and to. `swap` reverses the bytes of
+    each value. Returns True where a value read as a float32 is infinite or not a number.
+    """

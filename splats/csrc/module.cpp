@@ -12,6 +12,7 @@
 namespace nb = nanobind;
 
 namespace fieldwright {
+void bind_formats(nb::module_& m);
 void bind_rasterizer(nb::module_& m);
 void bind_training(nb::module_& m);
 }  // namespace fieldwright
@@ -40,6 +41,7 @@ NB_MODULE(_native, m) {
   m.def("set_isa", &fieldwright::set_isa, nb::arg("name"),
         "Instruction set: auto, portable, avx2 or avx512.");
   m.def("isa", &fieldwright::isa_name, "Name of the instruction set in use.");
+  fieldwright::bind_formats(m);
   fieldwright::bind_rasterizer(m);
   fieldwright::bind_training(m);
 }

@@ -3,7 +3,8 @@
 One row per Gaussian, float32 little-endian: x y z nx ny nz f_dc_* f_rest_* opacity scale_* rot_*,
 all before activation (logit opacity, natural log of the standard deviations, quaternion wxyz).
 `f_rest_*` is channel-major: first all red coefficients, then green, then blue. Axes are those of
-the capture that the scene was trained on.
+COLMAP, right, down, forward, unless a comment names another vertical axis. Files without `scale_2`
+hold 2D Gaussians.
 
 Reference: save_ply and load_ply of graphdeco-inria/gaussian-splatting, scene/gaussian_model.py.
 """
@@ -11,38 +12,132 @@ Reference: save_ply and load_ply of graphdeco-inria/gaussian-splatting, scene/ga
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from runs.files import replacing
 
 from ..gaussians import Gaussians
-from ..sh import SH_C0
-from .contract import HOUSE_FRAME, FileSummary, LossReport, Source
+from ..sh import SH_C0, num_sh_bases
+from ..training.kernels import native_kernels
+from .contract import (
+    HOUSE_FRAME,
+    ROWS_PER_CHUNK,
+    FileSummary,
+    FormatError,
+    LossReport,
+    Source,
+    refuse_existing,
+)
 from .frames import in_frame
 from .ply_header import Element, Header, read_header
+from .ply_table import Group, PlyTable
 from .sources import InMemory, collect
 
 FLAT_LOG_SCALE = -20.0
 """Log of the third standard deviation of 2DGS files, which store two: flat at any sane scale."""
 
-_ROWS_PER_CHUNK = 1 << 16  # 16 MB of degree-3 rows in memory at a time
 _MEANS = ("x", "y", "z")
 _NORMALS = ("nx", "ny", "nz")
 _SH0 = ("f_dc_0", "f_dc_1", "f_dc_2")
 _SCALES = ("scale_0", "scale_1", "scale_2")
 _QUATS = ("rot_0", "rot_1", "rot_2", "rot_3")
 _COLORS = ("red", "green", "blue")
+_Z_UP = "RFU"  # nerfstudio exports x right, y forward, z up and says `Vertical Axis: z`
 
 
 @dataclass(frozen=True)
 class PlyOptions:
-    """PLY files have nothing to choose."""
+    """What a PLY writer lets one choose."""
+
+    normals: bool = True
+    """Write the zeros `nx ny nz` that the Inria code writes and some old readers want."""
+
+
+class PlySource:
+    """The Gaussians of a PLY file as a `Source`; rows are read while they are gone through.
+
+    Properties may come in any order and as any number type, in ASCII or binary of either byte
+    order; unknown properties and elements are skipped. `red green blue` stand in for `f_dc_*`.
+
+    Raises:
+        FormatError: Empty, truncated or malformed file, missing properties.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.header = read_header(path)
+        self.vertex = vertex_element(path, self.header)
+        self.coefficients = count_rest(path, self.vertex)
+        _require_properties(path, self.vertex)
+        self.table = PlyTable(path, self.header, self.vertex)
+
+    @property
+    def num_primitives(self) -> int:
+        """Rows of the element `vertex`."""
+        return self.vertex.count
+
+    @property
+    def sh_degree(self) -> int:
+        """From the number of `f_rest_*`."""
+        return round((1 + self.coefficients) ** 0.5) - 1
+
+    @property
+    def frame(self) -> str:
+        """RDF unless a comment tells that z is up."""
+        return _Z_UP if "vertical axis: z" in _notes(self.header) else HOUSE_FRAME
+
+    @property
+    def antialiased(self) -> bool:
+        """Brush writes `SplatRenderMode: mip`, Postshot `antialiased 1`."""
+        notes = _notes(self.header)
+        return "splatrendermode: mip" in notes or "antialiased 1" in notes
+
+    @property
+    def model(self) -> str:
+        """ "2dgs" without `scale_2` or with the comment `SplatRenderMode: 2dgs`."""
+        flat = "scale_2" not in self.vertex.names
+        return "2dgs" if flat or "splatrendermode: 2dgs" in _notes(self.header) else "3dgs"
+
+    def chunks(self, rows: int = ROWS_PER_CHUNK) -> Iterator[Gaussians]:
+        """See `Source.chunks`.
+
+        Raises:
+            FormatError: A value is not finite (opacities may be, log scales may be -inf).
+        """
+        names = self.vertex.names
+        has_sh0 = set(_SH0) <= set(names)
+        rest = self.coefficients
+        groups = (
+            Group(_MEANS),
+            Group(_QUATS),
+            Group(tuple(name for name in _SCALES if name in names), (-np.inf,)),
+            Group(("opacity",), (-np.inf, np.inf)),
+            Group(_SH0 if has_sh0 else _COLORS),
+            Group(tuple(f"f_rest_{c * rest + k}" for k in range(rest) for c in range(3))),
+        )
+        full = 255.0 if dict(self.vertex.properties).get("red", "u1") == "u1" else 1.0
+        for means, quats, stored, logits, colors, shN in self.table.blocks(rows, groups):
+            sh0, scales = colors, stored
+            if not has_sh0:
+                sh0 = ((colors / full - 0.5) / SH_C0).astype(np.float32)
+            if stored.shape[1] == 2:
+                flat = np.full((len(stored), 1), FLAT_LOG_SCALE, np.float32)
+                scales = np.concatenate([stored, flat], axis=1)
+            yield Gaussians(
+                means=torch.from_numpy(means),
+                quats=torch.from_numpy(quats),
+                log_scales=torch.from_numpy(scales),
+                logit_opacities=torch.from_numpy(logits[:, 0]),
+                sh0=torch.from_numpy(sh0[:, None]),
+                shN=torch.from_numpy(shN.reshape(len(means), rest, 3)),
+            )
 
 
 class PlyFormat:
@@ -50,12 +145,11 @@ class PlyFormat:
 
     suffixes = (".ply",)
     magic = b"ply"
-
     Options = PlyOptions
 
-    def open(self, path: Path) -> InMemory:
-        """See `load`."""
-        return InMemory(load(path), antialiased=_is_antialiased(read_header(path)))
+    def open(self, path: Path) -> Source:
+        """The Gaussians of a PLY file, which may be a compressed one."""
+        return PlySource(path)
 
     def write(
         self,
@@ -65,16 +159,28 @@ class PlyFormat:
         options: PlyOptions | None = None,
         overwrite: bool = False,
     ) -> LossReport:
-        """See `save`."""
-        return save(
-            collect(in_frame(source)), path, overwrite=overwrite, antialiased=source.antialiased
-        )
+        """Write identical float32 bits; see `Format.write`.
+
+        A PLY file passed on as it was opened is copied byte for byte, with its comments, further
+        properties and elements.
+        """
+        refuse_existing(path, overwrite=overwrite)
+        if isinstance(source, PlySource) and options is None:
+            with replacing(path) as file, source.path.open("rb") as original:
+                shutil.copyfileobj(original, file, 1 << 20)
+            return LossReport(path, path.stat().st_size)
+        source = in_frame(source)
+        layout = _Layout(source, options or PlyOptions())
+        with replacing(path) as file:
+            file.write(layout.header())
+            for chunk in source.chunks():
+                file.write(layout.rows(chunk).data)
+        return LossReport(path, path.stat().st_size)
 
     def summarize(self, path: Path) -> FileSummary:
         """Sizes by attribute, from the header alone."""
-        header = read_header(path)
-        vertex = _vertex_element(path, header)
-        coefficients = _count_rest(path, vertex)
+        source = PlySource(path)
+        header, vertex = source.header, source.vertex
         total = path.stat().st_size
         sections = {"header": header.num_bytes}
         if header.encoding == "ascii":
@@ -89,49 +195,84 @@ class PlyFormat:
                 sections["other elements"] = other
         return FileSummary(
             num_primitives=vertex.count,
-            sh_degree=_degree(coefficients),
-            antialiased=_is_antialiased(header),
-            frame=HOUSE_FRAME,
+            sh_degree=source.sh_degree,
+            antialiased=source.antialiased,
+            frame=source.frame,
             sections=sections,
+            model=source.model,
+            details={"encoding": header.encoding, "comments": "; ".join(header.comments)},
         )
 
 
-def load(path: str | Path) -> Gaussians:
-    """The Gaussians of a 3DGS PLY file, on the CPU.
+class _Layout:
+    """Names of the columns that are written, and their rows."""
 
-    Properties may come in any order and as any number type, in ASCII or binary of either byte
-    order; unknown properties and elements are skipped. `red green blue` stand in for `f_dc_*`,
-    and files without `scale_2` (2DGS) get a flat third axis.
+    def __init__(self, source: Source, options: PlyOptions) -> None:
+        self.source = source
+        self.count = num_sh_bases(source.sh_degree) - 1
+        rest = tuple(f"f_rest_{index}" for index in range(3 * self.count))
+        normals = _NORMALS if options.normals else ()
+        self.scales = _SCALES[:2] if source.model == "2dgs" else _SCALES
+        self.names = (*_MEANS, *normals, *_SH0, *rest, "opacity", *self.scales, *_QUATS)
+
+    def header(self) -> bytes:
+        """Everything before the rows."""
+        lines = ["ply", "format binary_little_endian 1.0"]
+        if self.source.antialiased:
+            lines.append("comment SplatRenderMode: mip")
+        elif self.source.model == "2dgs":
+            lines.append("comment SplatRenderMode: 2dgs")
+        lines.append(f"element vertex {self.source.num_primitives}")
+        lines += [f"property float {name}" for name in self.names]
+        lines.append("end_header")
+        return ("\n".join(lines) + "\n").encode("ascii")
+
+    def rows(self, chunk: Gaussians) -> NDArray[np.float32]:
+        """File rows [n, columns] of some Gaussians, little-endian float32."""
+        rest = [f"f_rest_{c * self.count + k}" for k in range(self.count) for c in range(3)]
+        parts = [
+            (chunk.means, _MEANS),
+            (chunk.sh0, _SH0),
+            (chunk.shN, rest),
+            (chunk.logit_opacities, ("opacity",)),
+            (chunk.log_scales[:, : len(self.scales)], self.scales),
+            (chunk.quats, _QUATS),
+        ]
+        arrays = [
+            np.ascontiguousarray(
+                values.detach().cpu().float().numpy().reshape(len(chunk), len(names)), "<f4"
+            )
+            for values, names in parts
+        ]
+        places = {name: place for place, name in enumerate(self.names)}
+        table = np.zeros((len(chunk), len(self.names)), "<f4")
+        native = native_kernels()
+        if native is None:
+            for array, (_, names) in zip(arrays, parts, strict=True):
+                table[:, [places[name] for name in names]] = array
+            return table
+        moves = [
+            (
+                array.ctypes.data,
+                4 * len(names),
+                table.ctypes.data,
+                4 * len(self.names),
+                list(range(0, 4 * len(names), 4)),
+                [4 * places[name] for name in names],
+            )
+            for array, (_, names) in zip(arrays, parts, strict=True)
+        ]
+        native.move_columns(len(chunk), moves, False)
+        return table
+
+
+def load(path: str | Path) -> Gaussians:
+    """The Gaussians of a 3DGS PLY file, on the CPU, in the file's own axes.
 
     Raises:
-        ValueError: Empty, truncated or malformed file, missing properties, NaN; the message has
-            the path, the byte offset or line, and the field.
+        FormatError: See `PlySource`.
     """
-    path = Path(path)
-    header = read_header(path)
-    vertex = _vertex_element(path, header)
-    coefficients = _count_rest(path, vertex)
-    has_sh0 = set(_SH0) <= set(vertex.names)
-    _require_properties(path, vertex)
-    table = _Table(path, header, vertex)
-    if has_sh0:
-        sh0 = table.columns(_SH0)
-    else:
-        full = 1.0 if dict(vertex.properties)["red"].startswith("f") else 255.0
-        sh0 = ((table.columns(_COLORS) / full - 0.5) / SH_C0).astype(np.float32)
-    rest = table.columns([f"f_rest_{index}" for index in range(3 * coefficients)])
-    log_scales = np.full((vertex.count, 3), FLAT_LOG_SCALE, dtype=np.float32)
-    stored = [name for name in _SCALES if name in vertex.names]
-    log_scales[:, : len(stored)] = table.columns(stored, allow=(-np.inf,))
-    shN = rest.reshape(vertex.count, 3, coefficients).transpose(0, 2, 1)
-    return Gaussians(
-        means=_tensor(table.columns(_MEANS)),
-        quats=_tensor(table.columns(_QUATS)),
-        log_scales=_tensor(log_scales),
-        logit_opacities=_tensor(table.columns(["opacity"], allow=(-np.inf, np.inf))[:, 0]),
-        sh0=_tensor(sh0[:, None, :]),
-        shN=_tensor(shN),
-    )
+    return collect(PlySource(Path(path)))
 
 
 def save(
@@ -153,208 +294,57 @@ def save(
     Raises:
         FileExistsError: `path` exists and `overwrite` is False.
     """
-    path = Path(path)
-    coefficients = gaussians.shN.shape[1]
-    rest = tuple(f"f_rest_{index}" for index in range(3 * coefficients))
-    names = (*_MEANS, *_NORMALS, *_SH0, *rest, "opacity", *_SCALES, *_QUATS)
-    lines = ["ply", "format binary_little_endian 1.0"]
-    if antialiased:
-        lines.append("comment SplatRenderMode: mip")
-    lines.append(f"element vertex {len(gaussians)}")
-    lines += [f"property float {name}" for name in names]
-    lines.append("end_header")
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"{path} exists; choose another name or pass overwrite=True (--overwrite)."
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        file.write(("\n".join(lines) + "\n").encode("ascii"))
-        for start in range(0, len(gaussians), _ROWS_PER_CHUNK):
-            rows = _rows(gaussians[start : start + _ROWS_PER_CHUNK])
-            file.write(rows.data)
-    return LossReport(path, path.stat().st_size)
+    source = InMemory(gaussians, antialiased=antialiased)
+    return PlyFormat().write(source, Path(path), overwrite=overwrite)
 
 
-def _rows(gaussians: Gaussians) -> np.ndarray:
-    """File rows [N, P] of some Gaussians, little-endian float32."""
-    parts = (
-        gaussians.means,
-        torch.zeros_like(gaussians.means),
-        gaussians.sh0[:, 0],
-        gaussians.shN.transpose(1, 2).flatten(1),
-        gaussians.logit_opacities[:, None],
-        gaussians.log_scales,
-        gaussians.quats,
-    )
-    rows = torch.cat([part.detach().cpu().float() for part in parts], dim=1)
-    return np.ascontiguousarray(rows.numpy(), dtype="<f4")
+def _notes(header: Header) -> list[str]:
+    return [" ".join(comment.lower().split()) for comment in header.comments]
 
 
-def _tensor(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values))
+def vertex_element(path: Path, header: Header) -> Element:
+    """The element that holds the Gaussians.
+
+    Raises:
+        FormatError: There is none, or it is no table of numbers.
+    """
+    element = header.element("vertex")
+    if element is None:
+        found = ", ".join(item.name for item in header.elements) or "none"
+        message = f"expected such an element, got {found}."
+        raise FormatError(path, message, field="element vertex", offset=0)
+    if element.has_lists:
+        message = "it has a list property; this is no splat file."
+        raise FormatError(path, message, field="element vertex", offset=0)
+    if not element.properties:
+        message = "it has no properties; the header is damaged."
+        raise FormatError(path, message, field="element vertex", offset=0)
+    return element
 
 
-def _is_antialiased(header: Header) -> bool:
-    """Brush writes `SplatRenderMode: mip`, Postshot `antialiased 1`."""
-    notes = [" ".join(comment.lower().split()) for comment in header.comments]
-    return "splatrendermode: mip" in notes or "antialiased 1" in notes
+def count_rest(path: Path, element: Element) -> int:
+    """Coefficients per channel above degree 0 among `f_rest_*`: 0, 3, 8, 15 or 24.
 
-
-def _degree(coefficients: int) -> int:
-    return round((1 + coefficients) ** 0.5) - 1
-
-
-def _vertex_element(path: Path, header: Header) -> Element:
-    """The element that holds the Gaussians."""
-    for element in header.elements:
-        if element.name == "vertex":
-            if element.has_lists:
-                raise ValueError(f"{path}: `vertex` has a list property; this is no splat file.")
-            if not element.properties:
-                raise ValueError(f"{path}: `vertex` has no properties; the header is damaged.")
-            return element
-    found = ", ".join(element.name for element in header.elements) or "none"
-    raise ValueError(f"{path}: expected an element `vertex`, got {found}.")
-
-
-def _count_rest(path: Path, vertex: Element) -> int:
-    """Coefficients per channel above degree 0: 0, 3, 8, 15 or 24."""
-    rest = {name for name in vertex.names if name.startswith("f_rest_")}
+    Raises:
+        FormatError: Another number of them, or one is missing.
+    """
+    rest = {name for name in element.names if name.startswith("f_rest_")}
     if len(rest) not in (0, 9, 24, 45, 72):
-        raise ValueError(
-            f"{path}: expected 0, 9, 24, 45 or 72 properties `f_rest_*` (degree 0 to 4), "
-            f"got {len(rest)}."
-        )
+        message = f"expected 0, 9, 24, 45 or 72 properties (degree 0 to 4), got {len(rest)}."
+        raise FormatError(path, message, field="f_rest_*", offset=0)
     missing = {f"f_rest_{index}" for index in range(len(rest))} - rest
     if missing:
-        raise ValueError(f"{path}: property `{min(missing)}` is missing among {len(rest)} f_rest.")
+        message = f"it is missing among {len(rest)} f_rest_*."
+        raise FormatError(path, message, field=min(missing), offset=0)
     return len(rest) // 3
 
 
 def _require_properties(path: Path, vertex: Element) -> None:
     names = set(vertex.names)
-    if "packed_position" in names:
-        raise ValueError(
-            f"{path}: this is a PlayCanvas compressed PLY; expected the uncompressed 3DGS layout. "
-            "Export it from its editor as an uncompressed PLY."
-        )
     colors = _SH0 if not set(_COLORS) <= names else ()
     needed = (*_MEANS, *colors, "opacity", *_SCALES[:2], *_QUATS)
     missing = [name for name in needed if name not in names]
     if missing:
         plain = " It looks like a plain point cloud or mesh." if "scale_0" in missing else ""
-        raise ValueError(
-            f"{path}: `vertex` lacks the properties {', '.join(missing)} of a splat file.{plain}"
-        )
-
-
-class _Table:
-    """The rows of the vertex element: [N, P] where all types agree, else a structured array."""
-
-    def __init__(self, path: Path, header: Header, vertex: Element) -> None:
-        self.path = path
-        self.header = header
-        self.vertex = vertex
-        self.row = vertex.dtype(header.encoding)
-        self.offset = header.num_bytes
-        self.rows = self._read_ascii() if header.encoding == "ascii" else self._map_binary()
-
-    def _elements_before(self) -> tuple[Element, ...]:
-        return self.header.elements[: self.header.elements.index(self.vertex)]
-
-    def _map_binary(self) -> np.ndarray:
-        for element in self._elements_before():
-            if element.has_lists:
-                raise ValueError(
-                    f"{self.path}: element `{element.name}` with lists stands before `vertex`; "
-                    "write `vertex` first."
-                )
-            self.offset += element.count * element.dtype(self.header.encoding).itemsize
-        size = self.path.stat().st_size
-        needed = self.offset + self.vertex.count * self.row.itemsize
-        if needed > size:
-            held = max(0, size - self.offset) // self.row.itemsize
-            raise ValueError(
-                f"{self.path}: byte {size}: the file ends early; `element vertex "
-                f"{self.vertex.count}` needs {needed} bytes and only {held} rows are there. "
-                "The file is truncated or its count is wrong."
-            )
-        if self.vertex.count == 0:
-            return np.empty(0, self.row)
-        rows = np.memmap(self.path, self.row, "r", offset=self.offset, shape=(self.vertex.count,))
-        types = {self.row[name] for name in self.vertex.names}
-        if len(types) > 1:
-            return rows
-        return rows.view(types.pop()).reshape(self.vertex.count, -1)
-
-    def _read_ascii(self) -> np.ndarray:
-        count, width = self.vertex.count, len(self.vertex.properties)
-        skipped = sum(element.count for element in self._elements_before())
-        size = self.path.stat().st_size
-        # Every value takes at least one digit and one separator.
-        if skipped + 2 * count * width > size - self.offset + 1:
-            raise ValueError(
-                f"{self.path}: byte {size}: the file ends early; `element vertex {count}` needs "
-                f"{count} lines of {width} values. The file is truncated or its count is wrong."
-            )
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            lines = file.read().split(b"\n")[skipped : skipped + count]
-        values = np.empty((count, width), dtype=np.float64)
-        number = self.header.num_lines + skipped + 1
-        for row, line in enumerate(lines):
-            words = line.split()
-            if len(words) != width:
-                break
-            try:
-                values[row] = words
-            except ValueError:
-                raise ValueError(
-                    f"{self.path}: line {number + row}: expected {width} numbers, got "
-                    f"{line[:80]!r}."
-                ) from None
-        else:
-            if len(lines) == count:
-                return values
-            row = len(lines)
-        raise ValueError(
-            f"{self.path}: line {number + row}: expected {width} values of row {row + 1} of "
-            f"{count}; the file is truncated or damaged."
-        )
-
-    def columns(self, names: Sequence[str], *, allow: Sequence[float] = ()) -> np.ndarray:
-        """Columns [N, len(names)], float32; non-finite values outside `allow` are an error."""
-        if self.rows.dtype.names is None:
-            places = [self.vertex.names.index(name) for name in names]
-            run = slice(places[0], places[-1] + 1) if places else slice(0)
-            consecutive = places == list(range(run.start or 0, run.stop))
-            chosen = self.rows[:, run] if consecutive else self.rows[:, places]
-            with np.errstate(over="ignore"):
-                values = chosen.astype(np.float32)
-        else:
-            values = np.empty((len(self.rows), len(names)), dtype=np.float32)
-            with np.errstate(over="ignore"):
-                for place, name in enumerate(names):
-                    values[:, place] = self.rows[name]
-        bad = ~np.isfinite(values)
-        if bad.any():
-            for value in allow:
-                bad &= values != value
-            if bad.any():
-                row, place = (int(index) for index in np.argwhere(bad)[0])
-                self._refuse(row, names[place], float(values[row, place]))
-        return values
-
-    def _refuse(self, row: int, name: str, value: float) -> None:
-        if self.header.encoding == "ascii":
-            skipped = sum(element.count for element in self._elements_before())
-            position = f"line {self.header.num_lines + skipped + row + 1}"
-        else:
-            before = self.vertex.names[: self.vertex.names.index(name)]
-            inside = sum(self.row[other].itemsize for other in before)
-            position = f"byte {self.offset + row * self.row.itemsize + inside}"
-        raise ValueError(
-            f"{self.path}: {position}: `{name}` of Gaussian {row} must be a finite float32 number, "
-            f"got {value}; remove such rows before loading."
-        )
+        message = f"it lacks the properties {', '.join(missing)} of a splat file.{plain}"
+        raise FormatError(path, message, field="element vertex", offset=0)

@@ -200,5 +200,5 @@ def _gaussians(table: np.ndarray) -> Gaussians:
         log_scales.contiguous(),
         logits[:, 0].contiguous(),
         sh0.reshape(-1, 1, 3),
-        shN.reshape(len(rows), -1, 3) if shN.shape[1] else shN.new_zeros(len(rows), 0, 3),
+        shN.reshape(len(rows), shN.shape[1] // 3, 3),
     )
