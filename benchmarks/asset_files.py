@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from vq.asset import (
 from vq.asset.layout import PROLOGUE_BYTES, digest, pack_prologue
 
 
+@cache
 def example() -> tuple[bytes, dict[str, NDArray[Any]]]:
     """A file that uses every operation and codec, and the arrays that it must decode to."""
     random = np.random.default_rng(5)
@@ -111,3 +113,24 @@ def with_section(data: bytes, index: int, payload: bytes) -> bytes:
     sections[index] = payload
     header["sections"][index] |= {"bytes": len(payload), "digest": digest(payload).hex()}
     return assemble(json.dumps(header, separators=(",", ":")).encode(), sections)
+
+
+def parts(data: bytes) -> list[bytes]:
+    """JSON header and sections of a valid file."""
+    end = PROLOGUE_BYTES + struct.unpack_from("<I", data, 12)[0]
+    return [data[PROLOGUE_BYTES:end], *section_bytes(data)]
+
+
+def join(damaged: list[bytes]) -> bytes:
+    """A file of a header and sections, with digests and lengths that fit wherever it has them."""
+    text, *sections = damaged
+    try:
+        header = json.loads(text)
+        for entry, payload in zip(header["sections"], sections, strict=True):
+            found = digest(payload).hex()
+            if entry["digest"] != found:
+                entry["digest"], entry["bytes"] = found, len(payload)
+        text = json.dumps(header, separators=(",", ":")).encode()
+    except (ValueError, LookupError, TypeError, RecursionError):
+        pass  # a header that is damaged so far goes into the file as it is
+    return assemble(text, sections)
