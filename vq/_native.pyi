@@ -18,6 +18,43 @@ def isa() -> str:
 def morton_codes(points: NDArray[np.uint32], codes: NDArray[np.uint64]) -> None:
     """Fill codes [N] with the interleaved bits of points [N, 3]; x takes the lowest bit."""
 
+def earlier_neighbors(points: NDArray[np.uint32], neighbors: NDArray[np.int32]) -> None:
+    """Fill neighbors [N, k] with the nearest earlier points of points [N, 3], -1 past the end."""
+
+def encode_points(points: NDArray[np.uint32], bits: int) -> bytes:
+    """Points [N >= 1, 3] below 2^bits in Morton order as bytes."""
+
+def decode_points(data: bytes, bits: int, points: NDArray[np.uint32]) -> bool:
+    """Fill points [N, 3]; False if no encoder wrote the bytes."""
+
+def column_features(
+    neighbors: NDArray[np.int32],
+    parents: list[NDArray[np.uint32]],
+    values: NDArray[np.uint32],
+    stride: int,
+    features: NDArray[np.int32],
+) -> None:
+    """Fill features with the inputs of the prediction of every stride-th value."""
+
+def encode_column(
+    neighbors: NDArray[np.int32],
+    parents: list[NDArray[np.uint32]],
+    weights: NDArray[np.int16],
+    bits: int,
+    values: NDArray[np.uint32],
+) -> bytes:
+    """One column of values below 2^bits as bytes."""
+
+def decode_column(
+    data: bytes,
+    neighbors: NDArray[np.int32],
+    parents: list[NDArray[np.uint32]],
+    weights: NDArray[np.int16],
+    bits: int,
+    values: NDArray[np.uint32],
+) -> bool:
+    """Fill values [N]; False if no encoder wrote the bytes."""
+
 def encode_coefficients(
     values: NDArray[np.int32],
     scaled: NDArray[np.float32] | None,
@@ -39,3 +76,61 @@ def decode_coefficients(
     neighbors: NDArray[np.int32] | None,
 ) -> bool:
     """Fill values [N, D] from the streams; False if no encoder wrote them."""
+
+def rans_encode(
+    tokens: NDArray[np.uint16],
+    frequencies: NDArray[np.uint32],
+    firsts: NDArray[np.int64],
+    precisions: NDArray[np.int64],
+    bounds: NDArray[np.int64],
+    lanes: int,
+    states: NDArray[np.uint32],
+    words: NDArray[np.uint16],
+    num_words: NDArray[np.int64],
+) -> None:
+    """Code the columns of tokens; block b's words end before words[bounds[b + 1] + b + 1]."""
+
+def rans_decode(
+    data: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    num_words: NDArray[np.int64],
+    frequencies: NDArray[np.uint32],
+    firsts: NDArray[np.int64],
+    precisions: NDArray[np.int64],
+    bounds: NDArray[np.int64],
+    lanes: int,
+    states: NDArray[np.uint32],
+    tokens: NDArray[np.uint16],
+    consumed: NDArray[np.int64],
+) -> None:
+    """Fill tokens from the blocks in data; consumed[b] is below 0 where words were missing."""
+
+def search_nearest(
+    points: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    ids: NDArray[np.int32],
+    leading: int,
+    pairs: int,
+    tiles: NDArray[np.int16],
+    half_norms: NDArray[np.int32],
+    slack: NDArray[np.float32],
+    hub_tiles: NDArray[np.int16],
+    hub_norms: NDArray[np.int32],
+    reach: NDArray[np.float32],
+    step: float,
+    positions: NDArray[np.int32],
+    costs: NDArray[np.float32],
+    bounds: NDArray[np.uint16] | None,
+    drift: NDArray[np.uint16] | None,
+) -> int:
+    """Move positions to each point's nearest center, fill costs and bounds; returns how many pairs
+    of a point and a group were scanned."""
+
+def sum_by_center(
+    points: NDArray[np.float32],
+    weights: NDArray[np.float32] | None,
+    positions: NDArray[np.int32],
+    sums: NDArray[np.float64],
+    totals: NDArray[np.float64],
+) -> None:
+    """Add the weighted points and the weights to the rows of their centers."""

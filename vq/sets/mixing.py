@@ -1,0 +1,200 @@
+"""Binary arithmetic coding with context mixing, in integers only: the twin of the kernels.
+
+**Arithmetic coder.** The state is an interval [low, high] of 32-bit numbers, at first
+[0, 2^32 - 1]. A bit whose probability of being 1 is p / 65536, p in [1, 65535], splits it at
+middle = low + ((high - low) * p >> 16): a 1 keeps [low, middle], a 0 keeps [middle + 1, high].
+While the top bytes of both ends agree, that byte is the next of the output; both ends move up by 8
+bits, `low` filled with zeros and `high` with ones. At the end the four bytes of `low` follow, most
+significant first. A decoder starts with the first four bytes as its number, shifts one more byte
+in wherever the encoder put one out, and reads a 1 where the number is at most `middle`. It never
+needs a byte past the end, and has used them all after the last bit.
+
+**Logits** are integers in 1/256 nats within [-3071, 3071]. Three tables, made by the recurrences in
+`Tables`, turn them into probabilities (28 bits), probabilities (12 bits) into logits, and give the
+step of a counter that has seen n bits.
+
+**A counter** is a probability of 22 bits, at first 2^21, and the number n of bits seen, at most
+250. A bit moves it by (target - p) * rate[n] >> 16, target = 2^22 - 1 or 0.
+Its logit is logit[p >> 10] * n / (n + 2), rounded towards zero.
+
+**A decision** looks one counter up per context, takes the logits that the caller knows, and 256 as
+a constant, and sums them with weights (at first 12000; 65536 is 1) of the set that the caller
+names: sum >> 16, limited, is the logit of the coded probability (28 bits >> 12, in [1, 65535]).
+Afterwards, with step = (65536 * bit - p) * rate >> 8 and rate = 40 + 4000 // (16 + decisions of
+the set so far, at most 65535), each weight grows by (x * step + 8192) >> 14 within +-2^20.
+
+Reference: Mahoney, Data Compression Explained (2013), sections 4.2 and 4.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+LOGIT_MAX = 3071
+TABLE_BITS = 18
+_FIRST_WEIGHT, _WEIGHT_MAX, _SETTLED_RATE, _SLOWEST = 12000, 1 << 20, 40, 250
+_WORD = 0xFFFFFFFF
+
+
+class BitCoder(Protocol):
+    """Either direction of the arithmetic coder."""
+
+    def code(self, bit: int, p: int) -> int:
+        """Write `bit`, or read one and ignore `bit`; p / 65536 is the probability of a 1."""
+        ...
+
+
+class BinaryEncoder:
+    """Bits to bytes."""
+
+    def __init__(self) -> None:
+        self._low, self._high, self._data = 0, _WORD, bytearray()
+
+    def code(self, bit: int, p: int) -> int:
+        """Write `bit`."""
+        middle = self._low + ((self._high - self._low) * p >> 16)
+        if bit:
+            self._high = middle
+        else:
+            self._low = middle + 1
+        while (self._low ^ self._high) >> 24 == 0:
+            self._data.append(self._high >> 24)
+            self._low = self._low << 8 & _WORD
+            self._high = self._high << 8 & _WORD | 255
+        return bit
+
+    def finish(self) -> bytes:
+        """All bytes."""
+        return bytes(self._data) + self._low.to_bytes(4, "big")
+
+
+class BinaryDecoder:
+    """Bytes to bits; zeros past the end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._low, self._high, self._data, self._next = 0, _WORD, data, 4
+        self._number = int.from_bytes(data[:4].ljust(4, b"\0"), "big")
+
+    def code(self, bit: int, p: int) -> int:
+        """Read a bit; the argument is ignored."""
+        middle = self._low + ((self._high - self._low) * p >> 16)
+        bit = int(self._number <= middle)
+        if bit:
+            self._high = middle
+        else:
+            self._low = middle + 1
+        while (self._low ^ self._high) >> 24 == 0:
+            self._low = self._low << 8 & _WORD
+            self._high = self._high << 8 & _WORD | 255
+            byte = self._data[self._next] if self._next < len(self._data) else 0
+            self._number = self._number << 8 & _WORD | byte
+            self._next += 1
+        return bit
+
+    @property
+    def truncated(self) -> bool:
+        """Whether bytes were missing."""
+        return self._next > len(self._data)
+
+    @property
+    def finished(self) -> bool:
+        """Whether exactly the given bytes were used."""
+        return self._next == len(self._data)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Lookup tables, the same on every machine."""
+
+    cdf: list[int]
+    """Logistic function of (index - 3071) / 256 in units of 2^-28."""
+    logit: list[int]
+    """Smallest logit whose probability is at least (index + 1/2) / 4096."""
+    rate: list[int]
+    """65536 / (n + 1.6) of a counter that has seen n bits."""
+
+
+@cache
+def tables() -> Tables:
+    """The tables, made once."""
+    one = 1 << 28
+    cdf = [0] * (2 * LOGIT_MAX + 1)
+    power = 1 << 30  # 2^30 exp(-k / 256)
+    for k in range(LOGIT_MAX + 1):
+        cdf[LOGIT_MAX + k] = (1 << 58) // ((1 << 30) + power)
+        cdf[LOGIT_MAX - k] = one - cdf[LOGIT_MAX + k]
+        power = power * 1069558593 >> 30
+    logit, k = [], -LOGIT_MAX
+    for q in range(4096):
+        while k < LOGIT_MAX and cdf[k + LOGIT_MAX] >> 15 < 2 * q + 1:
+            k += 1
+        logit.append(k)
+    return Tables(cdf, logit, [655360 // (10 * n + 16) for n in range(256)])
+
+
+def clamp_logit(x: int) -> int:
+    """`x` within the range of logits."""
+    return max(-LOGIT_MAX, min(LOGIT_MAX, x))
+
+
+class ContextModel:
+    """Codes bits whose probability is mixed from one counter per context and from given logits."""
+
+    def __init__(self, coder: BitCoder, num_contexts: int, num_given: int, num_sets: int) -> None:
+        self._coder = coder
+        self._tables = tables()
+        self._counters: list[dict[int, tuple[int, int]]] = [{} for _ in range(num_contexts)]
+        self._weights = [[_FIRST_WEIGHT] * (num_contexts + num_given + 1) for _ in range(num_sets)]
+        self._seen = [0] * num_sets
+        self._bases = [0] * num_contexts
+
+    def set_contexts(self, contexts: Sequence[int]) -> None:
+        """What the next decisions depend on, one number per context, taken modulo 2^32."""
+        self._bases = [
+            (context + 1) * 0x9E3779B1 * (2 * c + 1) & _WORD for c, context in enumerate(contexts)
+        ]
+
+    def decide(self, bit: int, node: int, chosen: int, given: Sequence[int] = ()) -> int:
+        """Code a bit.
+
+        Args:
+            bit: Ignored by a decoder.
+            node: Tells apart the decisions that share contexts.
+            chosen: Which set of weights to use.
+            given: Logits that the caller knows.
+        """
+        slots = [self._slot(base, node) for base in self._bases]
+        states = [c.get(s, (1 << 21, 0)) for c, s in zip(self._counters, slots, strict=True)]
+        x = [_toward_zero(self._tables.logit[p >> 10] * n, n + 2) for p, n in states]
+        x += [*given, 256]
+        weights = self._weights[chosen]
+        logit = clamp_logit(sum(w * v for w, v in zip(weights, x, strict=True)) >> 16)
+        p = min(max(self._tables.cdf[logit + LOGIT_MAX] >> 12, 1), 65535)
+        bit = self._coder.code(bit, p)
+        self._learn(weights, x, chosen, (bit << 16) - p)
+        for counter, slot, (probability, n) in zip(self._counters, slots, states, strict=True):
+            target = (1 << 22) - 1 if bit else 0
+            moved = probability + ((target - probability) * self._tables.rate[n] >> 16)
+            counter[slot] = moved, min(n + 1, _SLOWEST)
+        return bit
+
+    def _learn(self, weights: list[int], x: list[int], chosen: int, error: int) -> None:
+        rate = _SETTLED_RATE + 4000 // (16 + self._seen[chosen])
+        self._seen[chosen] = min(self._seen[chosen] + 1, 65535)
+        step = error * rate >> 8
+        for i, v in enumerate(x):
+            moved = weights[i] + (v * step + (1 << 13) >> 14)
+            weights[i] = max(-_WEIGHT_MAX, min(_WEIGHT_MAX, moved))
+
+    @staticmethod
+    def _slot(base: int, node: int) -> int:
+        slot = base + node * 0x85EBCA6B & _WORD
+        return ((slot ^ slot >> 15) * 0x2C1B3C6D & _WORD) >> (32 - TABLE_BITS)
+
+
+def _toward_zero(numerator: int, denominator: int) -> int:
+    quotient = abs(numerator) // denominator
+    return quotient if numerator >= 0 else -quotient
