@@ -63,7 +63,7 @@ def layout(size: int) -> tuple[NDArray[np.int64], int]:
 
 
 def encode(tokens: NDArray[np.uint16], columns: Columns) -> list[bytes]:
-    """The blocks of the tokens `[columns * rows]`: L states as uint32, then words, little-endian."""
+    """The blocks of the tokens `[columns * rows]`: L uint32 states, then words, little-endian."""
     bounds, lanes = layout(columns.size)
     blocks = len(bounds) - 1
     if _native is None:

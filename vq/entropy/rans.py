@@ -237,7 +237,7 @@ def _decode_columns(
     rows = np.empty((count, items), dtype)
     coded = iter(tokens)
     raw = _RawBits(data, offset)
-    lowest, highest = (0, 1) if dtype == bool else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    lowest, highest = _limits(dtype)
     for row, alphabet in zip(rows, alphabets, strict=True):
         column = np.zeros(items, np.uint16) if alphabet.num_tokens == 1 else next(coded)
         least, most = alphabet.low, alphabet.low + max(0, alphabet.size - 1)
@@ -252,6 +252,14 @@ def _decode_columns(
             raise CodecError(f"values outside the range of {dtype}", offset=offset)
     raw.finish()
     return rows
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Least and greatest value of a type."""
+    if dtype.kind == "b":
+        return 0, 1
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)
 
 
 def _read_tokens(

@@ -27,7 +27,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .bits import BitReader, BitWriter, fold, unfold
+from .bits import BitReader, BitWriter, unfold
 
 RESOLUTIONS = (2, 3, 4, 6)
 """Choices of r: steps of a quarter to a 64th octave."""
@@ -268,14 +268,14 @@ def _smoothed(counts: NDArray[np.int64], stride: int) -> NDArray[np.float64]:
         return np.maximum(counts, FAINT).astype(np.float64)
     step = 1 << stride
     knots = num_knots(len(counts), stride)
-    padded = np.zeros((knots + 1) * step)
+    padded = np.zeros(knots * step)
     padded[: len(counts)] = counts
     inside = np.zeros_like(padded)
     inside[: len(counts)] = 1
     rising = np.arange(step) / step
     total, weight = np.zeros(knots), np.zeros(knots)
-    for values, out in ((padded, total), (inside, weight)):
+    for values, sums in ((padded, total), (inside, weight)):
         cells = values.reshape(-1, step)
-        out += cells[:knots] @ (1 - rising)
-        out[1:] += cells[: knots - 1] @ rising
+        sums[:] = cells[:knots] @ (1 - rising)
+        sums[1:] += cells[: knots - 1] @ rising
     return np.maximum(total / np.maximum(weight, 1e-9), FAINT)
