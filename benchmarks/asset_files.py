@@ -18,6 +18,7 @@ from vq.asset import (
     concatenate,
     constant,
     gather,
+    linear,
     reshape,
     scale,
 )
@@ -51,12 +52,16 @@ def example() -> tuple[bytes, dict[str, NDArray[Any]]]:
     writer.array("means", scale(points, step=steps, origin=(1.0, 2.0, 3.0)))
     writer.array("first", columns(points, 0, 1))
     writer.array("features", add(*stages))
+    rows = random.integers(-99, 99, (3, 5)).astype(np.int16)
+    rotation = writer.encode("rotation", rows, "rans")
+    writer.array("rotated", linear(points, rotation, step=0.125, origin=(0.5,)))
     writer.array("noise", writer.encode("noise", noise, "raw"))
     writer.array("table", reshape(concatenate(points, constant(7, "int32", (40, 1))), (2, 20, 4)))
     expected = {
         "means": (lattice * np.array(steps) + [1.0, 2.0, 3.0]).astype(np.float32),
         "first": lattice[:, :1],
         "features": codebook[indices] + residual,
+        "rotated": ((lattice @ rows) * 0.125 + 0.5).astype(np.float32),
         "noise": noise,
         "table": np.c_[lattice, np.full((40, 1), 7, np.int32)].reshape(2, 20, 4),
     }

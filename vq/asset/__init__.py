@@ -14,6 +14,7 @@ from .graph import (
     concatenate,
     constant,
     gather,
+    linear,
     reshape,
     scale,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "concatenate",
     "constant",
     "gather",
+    "linear",
     "open_asset",
     "reshape",
     "scale",

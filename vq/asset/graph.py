@@ -9,7 +9,17 @@ from typing import Any
 from .array_type import ArrayType
 from .errors import HeaderError
 from .layout import MAX_NODES
-from .operations import OPERATIONS, Columns, Concatenate, Constant, Gather, Operation, Reshape, Sum
+from .operations import (
+    OPERATIONS,
+    Columns,
+    Concatenate,
+    Constant,
+    Gather,
+    Linear,
+    Operation,
+    Reshape,
+    Sum,
+)
 from .operations import Scale as ScaleOperation
 
 _LEAF_FIELDS = {"codec", "section", "dtype", "shape"}
@@ -85,6 +95,11 @@ def constant(value: int | float, dtype: str, shape: tuple[int, ...]) -> Apply:
 def scale(node: Node, *, step: Sequence[float], origin: Sequence[float] = (0.0,)) -> Apply:
     """`float32(step * integers + origin)`; one step and origin per column, or one for all."""
     return apply(ScaleOperation(tuple(step), tuple(origin)), node)
+
+
+def linear(node: Node, rows: Node, *, step: float, origin: Sequence[float] = (0.0,)) -> Apply:
+    """`float32(step * (integers [N, r] @ integer rows [r, d]) + origin)`."""
+    return apply(Linear(step, tuple(origin)), node, rows)
 
 
 def gather(codebook: Node, indices: Node) -> Apply:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..transforms.exact import exact_product
 from .array_type import ArrayType
 from .errors import HeaderError
 
@@ -127,6 +128,61 @@ class Scale(Operation):
         with np.errstate(over="ignore"):  # a damaged step may exceed float32; infinity is a value
             for rows in _chunks(integers):
                 values[rows] = integers[rows] * step + origin
+        return values
+
+
+@dataclass(frozen=True)
+class Linear(Operation):
+    """`float32(step * (integers @ rows) + origin)`: coefficients [N, r] by integer rows [r, d].
+
+    The product of the integers is exact, so that no library's order of summation shows.
+    """
+
+    step: float
+    origin: tuple[float, ...]
+    name: ClassVar[str] = "linear"
+    fields: ClassVar[tuple[str, ...]] = ("step", "origin")
+    num_inputs: ClassVar[tuple[int, int]] = (2, 2)
+
+    @classmethod
+    def from_json(cls, node: dict[str, Any]) -> Linear:
+        """See `Operation`."""
+        return cls(float(_number(node["step"], "step")), _numbers(node["origin"], "origin"))
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Operation`."""
+        return {"step": self.step, "origin": list(self.origin)}
+
+    def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
+        """See `Operation`."""
+        coefficients, rows = inputs
+        fits = all(
+            kind.is_integer and np.dtype(kind.dtype).itemsize <= 4 and len(kind.shape) == 2
+            for kind in inputs
+        )
+        if not fits or coefficients.shape[1] != rows.shape[0]:
+            raise HeaderError(
+                "`linear` takes integers [N, r] and [r, d] of at most 32 bits, got "
+                f"{coefficients} and {rows}."
+            )
+        if len(self.origin) not in (1, rows.shape[1]):
+            raise HeaderError(
+                f"`origin` must hold 1 or {rows.shape[1]} numbers, got {len(self.origin)}."
+            )
+        return ArrayType("float32", (coefficients.shape[0], rows.shape[1]))
+
+    def apply(self, inputs: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """See `Operation`."""
+        coefficients, rows = inputs
+        values = np.empty((len(coefficients), rows.shape[1]), np.float32)
+        origin, rows = np.array(self.origin), rows.astype(np.int64)
+        with np.errstate(over="ignore"):
+            for part in _chunks(coefficients):
+                try:
+                    product = exact_product(coefficients[part].astype(np.int64), rows)
+                except ValueError as error:
+                    raise HeaderError(str(error)) from None
+                values[part] = product * self.step + origin
         return values
 
 
@@ -268,7 +324,8 @@ class Reshape(Operation):
 
 
 OPERATIONS: dict[str, type[Operation]] = {
-    kind.name: kind for kind in (Constant, Scale, Gather, Sum, Columns, Concatenate, Reshape)
+    kind.name: kind
+    for kind in (Constant, Scale, Linear, Gather, Sum, Columns, Concatenate, Reshape)
 }
 """Every operation of version 1 by its name in files."""
 
