@@ -2,5 +2,6 @@
 
 from . import rans
 from .rans import RansCodec
+from .rate import order0_bits, rate
 
-__all__ = ["RansCodec", "rans"]
+__all__ = ["RansCodec", "order0_bits", "rans", "rate"]

@@ -21,6 +21,7 @@ dimension fastest.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,13 @@ from . import lanes
 from .bits import BitReader, BitWriter, fold, read_varint, unfold, write_varint
 from .tables import FrequencyTable, fit
 from .tokens import (
+    FEW_TOKENS,
     MAX_CLASSES,
     MAX_MAGNITUDE,
-    MAX_TOKENS,
     Alphabet,
     alphabet_of,
     far_values,
+    max_direct,
     outside_tokens,
     pack_raw,
     to_tokens,
@@ -57,7 +59,7 @@ DTYPES = tuple(np.dtype(name) for name in ("bool", "u1", "i1", "u2", "i2", "u4",
 """Types of arrays, as numbered in the file."""
 MAX_DIMS = 8
 """Most dimensions of an array."""
-MAX_COLUMNS = 1 << 16
+MAX_COLUMNS = 1 << 12
 """Most columns with tables of their own."""
 
 
@@ -93,41 +95,68 @@ def encode(symbols: NDArray[Any], *, columns: bool = False) -> bytes:
     return header + _encode_columns(rows)
 
 
+@dataclass(frozen=True)
+class ColumnModel:
+    """How the items of one column are coded."""
+
+    alphabet: Alphabet
+    """Values to tokens."""
+    counts: NDArray[np.int64]
+    """How often each token occurs."""
+    table: FrequencyTable | None
+    """Frequencies of the tokens; None where there is one token."""
+
+    @staticmethod
+    def of(values: NDArray[np.int64]) -> ColumnModel:
+        """The model that codes these values best."""
+        alphabet, counts = choose_alphabet(values)
+        return ColumnModel(alphabet, counts, fit(counts)[0] if len(counts) > 1 else None)
+
+
+def write_models(models: list[ColumnModel]) -> bytes:
+    """Part 4 of the bytes."""
+    writer, previous = BitWriter(), 0
+    for model in models:
+        writer.golomb(fold(model.alphabet.low - previous), 4)
+        writer.golomb(model.alphabet.size, 4)
+        writer.golomb(model.alphabet.below)
+        writer.golomb(model.alphabet.above)
+        previous = model.alphabet.low
+        if model.table is not None:
+            model.table.write(writer)
+    return writer.to_bytes()
+
+
 def _encode_columns(rows: NDArray[Any]) -> bytes:
     """Tables, blocks and raw bits of each row of `[columns, items]`."""
-    writer = BitWriter()
-    tokens, frequencies, precisions = [], [], []
-    distances, widths = [], []
-    previous = 0
+    models, tokens, distances, widths = [], [], [], []
     for row in rows:
         values = row.astype(np.int64)
-        alphabet, counts = choose_alphabet(values)
-        writer.golomb(fold(alphabet.low - previous), 4)
-        writer.golomb(alphabet.size, 4)
-        writer.golomb(alphabet.below)
-        writer.golomb(alphabet.above)
-        previous = alphabet.low
-        if alphabet.num_tokens == 1:
+        model = ColumnModel.of(values)
+        models.append(model)
+        if model.table is None:
             continue
-        table, _ = fit(counts)
-        table.write(writer)
-        column, far = to_tokens(values, alphabet)
+        column, far = to_tokens(values, model.alphabet)
         tokens.append(column)
-        frequencies.append(table.frequencies())
-        precisions.append(table.precision)
-        if alphabet.below or alphabet.above:
-            distances.append(far + np.uint64(4))
-            widths.append(alphabet.raw_bits[column[outside_tokens(column, alphabet)]])
-    parts = [writer.to_bytes()]
+        outside = outside_tokens(column, model.alphabet)
+        distances.append(far + np.uint64(4))
+        widths.append(model.alphabet.raw_bits[column[outside]])
+    parts = [write_models(models)]
     if tokens:
-        model = lanes.Columns(rows.shape[1], tuple(frequencies), tuple(precisions))
-        blocks = lanes.encode(np.concatenate(tokens), model)
-        states = 4 * lanes.layout(model.size)[1]
+        tables = [model.table for model in models if model.table is not None]
+        columns = _columns_of(rows.shape[1], tables)
+        blocks = lanes.encode(np.concatenate(tokens), columns)
+        states = 4 * lanes.layout(columns.size)[1]
         parts += [write_varint((len(block) - states) // 2) for block in blocks]
         parts += blocks
-    if distances:
         parts.append(pack_raw(np.concatenate(distances), np.concatenate(widths)))
     return b"".join(parts)
+
+
+def _columns_of(items: int, tables: list[FrequencyTable]) -> lanes.Columns:
+    """What the coder needs of the tables."""
+    frequencies = tuple(table.frequencies() for table in tables)
+    return lanes.Columns(items, frequencies, tuple(table.precision for table in tables))
 
 
 def choose_alphabet(values: NDArray[np.int64]) -> tuple[Alphabet, NDArray[np.int64]]:
@@ -143,13 +172,14 @@ def choose_alphabet(values: NDArray[np.int64]) -> tuple[Alphabet, NDArray[np.int
         times, distinct = histogram[distinct], distinct + low
     else:
         distinct, times = np.unique(values, return_counts=True)
-    candidates = [Alphabet(low, high - low + 1, 0, 0)] if high - low < MAX_TOKENS else []
-    if high - low >= 64:
+    most = max_direct(len(values))
+    candidates = [Alphabet(low, high - low + 1, 0, 0)] if high - low < most else []
+    if high - low >= FEW_TOKENS:
         ranks = np.cumsum(times)
         for tail in (0.001, 0.02, 0.5):
             first, last = np.searchsorted(ranks, np.array([tail, 1 - tail]) * ranks[-1])
             start, size = int(distinct[first]), int(distinct[last] - distinct[first]) + 1
-            if size < min(MAX_TOKENS // 2, high - low):
+            if size < min(most, high - low):
                 candidates.append(alphabet_of(low, high, start, size))
     scored = []
     for alphabet in candidates:
@@ -202,22 +232,22 @@ def _read_header(data: bytes, max_items: int) -> tuple[np.dtype[Any], tuple[int,
     for _ in range(ndim):
         length, offset = read_varint(data, offset)
         shape.append(length)
-        items *= length
-    if items > max_items or max(shape, default=0) > max(max_items, 0):
+        items *= max(1, length)
+    if items > max_items:
         raise CodecError(f"shape {shape} exceeds the limit of {max_items} items", offset=offset)
     if columns and shape[1] > MAX_COLUMNS:
         raise CodecError(f"{shape[1]} columns, at most {MAX_COLUMNS} allowed", offset=offset)
     return DTYPES[kind], tuple(shape), columns, offset
 
 
-def _read_alphabet(reader: BitReader, previous: int) -> Alphabet:
+def _read_alphabet(reader: BitReader, previous: int, items: int) -> Alphabet:
     low = previous + unfold(reader.golomb(4))
     size, below, above = reader.golomb(4), reader.golomb(), reader.golomb()
     alphabet = Alphabet(low, size, below, above)
     if abs(low) > MAX_MAGNITUDE or max(below, above) > MAX_CLASSES:
         raise reader.fail(f"an alphabet from {low} with {below} and {above} classes")
-    if not 1 <= alphabet.num_tokens <= MAX_TOKENS + 2 * MAX_CLASSES:
-        raise reader.fail(f"{alphabet.num_tokens} tokens in an alphabet")
+    if alphabet.num_tokens < 1 or size > max_direct(items):
+        raise reader.fail(f"an alphabet of {size} direct tokens for {items} items")
     return alphabet
 
 
@@ -228,11 +258,11 @@ def _decode_columns(
     reader = BitReader(data, offset)
     alphabets, tables, previous = [], [], 0
     for _ in range(count):
-        alphabet = _read_alphabet(reader, previous)
+        alphabet = _read_alphabet(reader, previous, items)
         previous = alphabet.low
         alphabets.append(alphabet)
         if alphabet.num_tokens > 1:
-            tables.append(FrequencyTable.read(reader, alphabet.num_tokens))
+            tables.append(FrequencyTable.read(reader, alphabet.num_tokens, items))
     tokens, offset = _read_tokens(data, reader.offset, items, tables)
     rows = np.empty((count, items), dtype)
     coded = iter(tokens)
@@ -273,12 +303,7 @@ def _read_tokens(
     for _ in range(len(bounds) - 1):
         words, offset = read_varint(data, offset)
         num_words.append(words)
-    model = lanes.Columns(
-        items,
-        tuple(table.frequencies() for table in tables),
-        tuple(table.precision for table in tables),
-    )
-    tokens = lanes.decode(data, offset, num_words, model)
+    tokens = lanes.decode(data, offset, num_words, _columns_of(items, tables))
     offset += sum(4 * num_lanes + 2 * words for words in num_words)
     return tokens.reshape(len(tables), items), offset
 

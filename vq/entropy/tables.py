@@ -14,8 +14,9 @@ sum of the first i of these, and P and V for all tokens,
 
     f_i = F_{i+1} - F_i,    F_i = P_i + floor(V_i (2^p - P) / V).
 
-Small arrays and smooth densities get few knots, large or ragged ones a knot per token: the
-encoder takes what makes table and data together shortest.
+p is 10, or as large as 2^p <= 16 n allows for columns of n items, so that what a decoder sets up is
+proportional to the array. Small arrays and smooth densities get few knots, large or ragged ones a
+knot per token: the encoder takes what makes table and data together shortest.
 """
 
 from __future__ import annotations
@@ -99,8 +100,8 @@ class FrequencyTable:
                 writer.golomb(runs.pop(0))
 
     @staticmethod
-    def read(reader: BitReader, num_tokens: int) -> FrequencyTable:
-        """The table at the reader's position.
+    def read(reader: BitReader, num_tokens: int, items: int) -> FrequencyTable:
+        """The table at the reader's position, of a column of `items` items.
 
         Raises:
             CodecError: The table is malformed, or fewer than two of its tokens can occur.
@@ -109,6 +110,8 @@ class FrequencyTable:
         if stride > MAX_STRIDE:
             raise reader.fail(f"knots {2**stride} tokens apart, at most {2**MAX_STRIDE} allowed")
         resolution, precision = RESOLUTIONS[reader.bits(2)], PRECISIONS[reader.bits(2)]
+        if precision not in precisions_for(items):
+            raise reader.fail(f"2^{precision} slots for a column of {items} items")
         order = reader.bits(3)
         knots = num_knots(num_tokens, stride)
         sparse = stride == 0
@@ -132,6 +135,11 @@ class FrequencyTable:
                 f"{present} tokens occur; 2 to {(1 << precision) - 1} fit a frequency table"
             )
         return FrequencyTable(num_tokens, stride, resolution, precision, levels)
+
+
+def precisions_for(items: int) -> tuple[int, ...]:
+    """The values of p that a column of this many items may have."""
+    return tuple(p for p in PRECISIONS if p == PRECISIONS[0] or 1 << p <= 16 * items)
 
 
 def num_knots(num_tokens: int, stride: int) -> int:
@@ -253,7 +261,8 @@ def _with_best_precision(
     """The same levels at the precision that makes the tokens shortest."""
     weights = _weights(table.num_tokens, table.stride, table.resolution, table.levels)
     present = int(np.count_nonzero(weights))
-    costs = {p: _cost(counts, _normalized(weights, p), p) for p in PRECISIONS if present < 1 << p}
+    allowed = [p for p in precisions_for(int(counts.sum())) if present < 1 << p]
+    costs = {p: _cost(counts, _normalized(weights, p), p) for p in allowed}
     precision = min(costs, key=lambda p: costs[p])
     side = bits - _cost(counts, table.frequencies(), table.precision)
     chosen = FrequencyTable(

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 MAX_TOKENS = 1 << 15
 """Largest alphabet: half of the 2^16 slots that the widest frequency table has."""
+FEW_TOKENS = 64
+"""Direct tokens that any column may have; more only up to twice its number of items."""
 MAX_CLASSES = 4 * 60
 """Classes of distances below 2^62 - 4; with values within 2^60 of 0, no sum overflows int64."""
 MAX_MAGNITUDE = 1 << 60
@@ -51,6 +53,11 @@ class Alphabet:
                 np.arange(self.above) // 4,
             ]
         ).astype(np.int64)
+
+
+def max_direct(items: int) -> int:
+    """Most direct tokens of a column of this many items."""
+    return min(MAX_TOKENS, max(FEW_TOKENS, 2 * items))
 
 
 def classes(distance: NDArray[np.uint64]) -> NDArray[np.int64]:
