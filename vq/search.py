@@ -75,7 +75,9 @@ class Axes:
         left = total - np.cumsum(variances)
         enough = int(np.argmax(left <= TAIL * total + 1e-12 * total)) + 1
         pairs = min(24, -(-(enough + 1) // 8) * 4)
-        leading = dim if dim <= 2 * pairs else 2 * pairs - 1
+        # Rows that are padded need a coordinate for the norm of their rest, though it is 0.
+        fits = dim < 2 * pairs or (dim == 2 * pairs and dim % 16 == 0)
+        leading = dim if fits else 2 * pairs - 1
         step = RANGE * float(np.sqrt(variances[0])) / LATTICE_MAX
         return Axes(mean, np.ascontiguousarray(rotation), leading, pairs, step or 1.0)
 
