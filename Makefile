@@ -10,7 +10,7 @@ STAMP := $(VENV)/installed
 NATIVE := CMakeLists.txt $(wildcard native/* splats/csrc/* vq/csrc/*)
 SUITE ?= rasterizer
 
-.PHONY: help demo test test-slow lint types bench browser clean
+.PHONY: help demo test test-slow lint types bench browser oracle clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -33,6 +33,10 @@ types: $(STAMP) ## Static types.
 
 bench: $(STAMP) ## Measure one suite: make bench SUITE=rasterizer|train|captures
 	$(BIN)/fieldwright bench $(SUITE)
+
+# Nothing else needs Node; the tests against other programs skip with a reason without it.
+oracle: ## Other programs' splat readers and writers from npm, for tests/splats/test_oracle.py.
+	npm install --prefix tests/oracle --no-save --no-package-lock --no-audit --no-fund --ignore-scripts
 
 clean: ## Remove the environment and everything built.
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

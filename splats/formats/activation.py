@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..gaussians import Gaussians
+from .contract import Source
 
 _SMALLEST = torch.finfo(torch.float32).tiny
 _LARGEST = torch.finfo(torch.float32).max
@@ -71,3 +72,28 @@ def require_finite(gaussians: Gaussians, *, start: int) -> None:
             raise ValueError(
                 f"`{name}` of Gaussian {row} must be finite; remove such rows before writing."
             )
+
+
+def tags_of(source: Source) -> dict[str, bool | str]:
+    """What scene formats have no word for and viewers need, as custom metadata."""
+    tags: dict[str, bool | str] = {}
+    if source.antialiased:
+        tags["antialiased"] = True
+    if source.model != "3dgs":
+        tags["model"] = source.model
+    return tags
+
+
+def bounds_of(source: Source) -> Float[Tensor, "2 3"]:
+    """Smallest and largest means, from one pass that also refuses NaN and infinity.
+
+    Raises:
+        ValueError: See `require_finite`.
+    """
+    low, high, row = torch.full((3,), torch.inf), torch.full((3,), -torch.inf), 0
+    for chunk in source.chunks():
+        require_finite(chunk, start=row)
+        row += len(chunk)
+        low = torch.minimum(low, chunk.means.amin(dim=0))
+        high = torch.maximum(high, chunk.means.amax(dim=0))
+    return torch.stack([low, high])

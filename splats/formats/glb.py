@@ -15,14 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from runs.files import replacing
 
 from ..gaussians import Gaussians
-from .activation import require_finite
+from .activation import bounds_of, tags_of
 from .contract import ROWS_PER_CHUNK, FileSummary, LossReport, Source, refuse_existing
 from .frames import in_frame
 from .gltf_container import CHUNK_HEADER, GLB_HEADER, GLB_MAGIC, GltfFile
@@ -53,8 +49,6 @@ class GltfSource:
     """The splat primitives of its scene."""
     frame: str = FRAME
     """Axes of glTF."""
-    model: str = "3dgs"
-    """The extension knows one kernel."""
 
     @property
     def num_primitives(self) -> int:
@@ -70,6 +64,12 @@ class GltfSource:
     def antialiased(self) -> bool:
         """Whether every primitive says so in its `extras`."""
         return all(primitive.antialiased for primitive in self.primitives)
+
+    @property
+    def model(self) -> str:
+        """ "2dgs" where every primitive says so in its `extras`."""
+        flat = all(primitive.model == "2dgs" for primitive in self.primitives)
+        return "2dgs" if flat else "3dgs"
 
     def chunks(self, rows: int = ROWS_PER_CHUNK) -> Iterator[Gaussians]:
         """All Gaussians, primitive after primitive, moved to where their nodes are."""
@@ -122,8 +122,8 @@ class GltfFormat:
         text = describe(
             attributes,
             count,
-            _bounds(source),
-            antialiased=source.antialiased,
+            bounds_of(source),
+            tags=tags_of(source),
             uri=None if binary is None else quote(binary.name),
         )
         if binary is not None:
@@ -174,6 +174,7 @@ class GltfFormat:
             sh_degree=source.sh_degree,
             antialiased=source.antialiased,
             frame=FRAME,
+            model=source.model,
             sections=sections,
             details=details,
         )
@@ -181,14 +182,3 @@ class GltfFormat:
 
 def _report(path: Path, num_bytes: int) -> LossReport:
     return LossReport(path, num_bytes, max_errors=None)
-
-
-def _bounds(source: Source) -> Float[Tensor, "2 3"]:
-    """Smallest and largest coordinates, from one pass that also refuses NaN and infinity."""
-    low, high, row = torch.full((3,), torch.inf), torch.full((3,), -torch.inf), 0
-    for chunk in source.chunks():
-        require_finite(chunk, start=row)
-        row += len(chunk)
-        low = torch.minimum(low, chunk.means.amin(dim=0))
-        high = torch.maximum(high, chunk.means.amax(dim=0))
-    return torch.stack([low, high])

@@ -57,7 +57,7 @@ class Accessor:
     """Where its first row starts in the file that holds its buffer."""
 
     def floats(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Rows [stop - start, width] as numbers, normalized integers mapped to [-1, 1] or [0, 1]."""
+        """Rows [n, width] as numbers, normalized integers mapped to [-1, 1] or [0, 1]."""
         rows = self.rows[start:stop]
         values = np.array(rows, dtype=np.float32, order="C")
         if self.normalized and rows.dtype.kind != "f":

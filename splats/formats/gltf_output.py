@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -101,7 +101,7 @@ def describe(
     count: int,
     bounds: Float[Tensor, "2 3"],
     *,
-    antialiased: bool,
+    tags: Mapping[str, Any],
     uri: str | None,
 ) -> bytes:
     """The JSON of the file.
@@ -110,7 +110,7 @@ def describe(
         attributes: From `attributes_of`.
         count: Number of Gaussians.
         bounds: Smallest and largest coordinates, which `POSITION` must state.
-        antialiased: Noted in the primitive's `extras`, since glTF has no word for it.
+        tags: The primitive's `extras`, for what glTF has no word for.
         uri: Name of the binary file; None where it is a chunk of the same file.
     """
     views, accessors, offset = [], [], 0
@@ -139,8 +139,8 @@ def describe(
             }
         },
     }
-    if antialiased:
-        primitive["extras"] = {"antialiased": True}
+    if tags:
+        primitive["extras"] = dict(tags)
     document = {
         "asset": {"version": "2.0", "generator": "fieldwright"},
         "extensionsUsed": [EXTENSION],

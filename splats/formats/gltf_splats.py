@@ -54,6 +54,8 @@ class SplatPrimitive:
     """True where `colors` is COLOR_0, linear RGB instead of coefficients."""
     antialiased: bool
     """Noted by us in `extras`."""
+    model: str
+    """ "2dgs" where `extras` say so, else "3dgs"."""
 
     def __len__(self) -> int:
         return len(self.attributes["POSITION"].rows)
@@ -173,8 +175,16 @@ def _primitive(
                 f"{accessor.name}.count", f"expected {count} as POSITION, got {len(accessor.rows)}."
             )
     extras = primitive.get("extras")
-    antialiased = isinstance(extras, dict) and extras.get("antialiased") is True
-    return SplatPrimitive(file, matrix, attributes, tuple(colors), is_fallback, antialiased)
+    tags = extras if isinstance(extras, dict) else {}
+    return SplatPrimitive(
+        file,
+        matrix,
+        attributes,
+        tuple(colors),
+        is_fallback,
+        antialiased=tags.get("antialiased") is True,
+        model="2dgs" if tags.get("model") == "2dgs" else "3dgs",
+    )
 
 
 def _coefficients(file: GltfFile, semantics: dict[str, Any], name: str) -> list[Accessor]:
