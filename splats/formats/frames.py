@@ -7,7 +7,7 @@ down), F or B (forward, back), so that RDF is COLMAP, OpenCV and 3DGS training, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from ..gaussians import Gaussians, multiply_quats, rotmat_to_quat
 from ..sh import sh_rotation
 from .contract import HOUSE_FRAME, ROWS_PER_CHUNK, Source
-from .sources import View
+from .sources import InMemory, View
 
 FRAMES = (
     "LDB", "RDB", "LUB", "RUB", "LDF", "RDF", "LUF", "RUF",
@@ -138,7 +138,12 @@ class Declared(View):
 def in_frame(source: Source, frame: str = HOUSE_FRAME) -> Source:
     """`source` with its numbers in the axes `frame`; itself where they are already."""
     frame = check_frame(frame)
-    return source if source.frame == frame else InFrame(source, frame)
+    if source.frame == frame:
+        return source
+    if isinstance(source, InMemory):
+        moved = convert_gaussians(source.gaussians, source.frame, frame)
+        return replace(source, gaussians=moved, frame=frame)
+    return InFrame(source, frame)
 
 
 def declared(source: Source, frame: str | None) -> Source:

@@ -26,6 +26,7 @@ from runs.files import replacing
 from ..gaussians import Gaussians
 from ..sh import SH_C0, num_sh_bases
 from ..training.kernels import native_kernels
+from .compressed_ply import CompressedPlyFormat, CompressedPlySource, is_compressed
 from .contract import (
     HOUSE_FRAME,
     ROWS_PER_CHUNK,
@@ -149,7 +150,7 @@ class PlyFormat:
 
     def open(self, path: Path) -> Source:
         """The Gaussians of a PLY file, which may be a compressed one."""
-        return PlySource(path)
+        return CompressedPlySource(path) if is_compressed(read_header(path)) else PlySource(path)
 
     def write(
         self,
@@ -179,6 +180,8 @@ class PlyFormat:
 
     def summarize(self, path: Path) -> FileSummary:
         """Sizes by attribute, from the header alone."""
+        if is_compressed(read_header(path)):
+            return CompressedPlyFormat().summarize(path)
         source = PlySource(path)
         header, vertex = source.header, source.vertex
         total = path.stat().st_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from types import TracebackType
 
@@ -39,6 +40,11 @@ class InMemory:
     def sh_degree(self) -> int:
         """Degree of the spherical harmonics."""
         return self.gaussians.sh_degree
+
+    def gather(self, index: Int64[Tensor, "M"]) -> Gaussians:
+        """The rows `index`, in that order, on the CPU."""
+        chosen = self.gaussians[index.to(self.gaussians.means.device)]
+        return Gaussians(*(_on_cpu(getattr(chosen, item.name)) for item in fields(chosen)))
 
     def chunks(self, rows: int = ROWS_PER_CHUNK) -> Iterator[Gaussians]:
         """Views of `gaussians`, at most `rows` Gaussians each."""
@@ -134,19 +140,15 @@ class Spool:
         for start in range(0, self.num_primitives, rows):
             yield _gaussians(np.array(self._table[start : start + rows]))
 
-    def reordered(self, order: Int64[Tensor, "M"]) -> Reordered:
-        """The rows `order` as a source."""
-        return Reordered(self, order)
-
 
 @dataclass(frozen=True)
 class Reordered(View):
-    """Some rows of a spool in another order, as a `Source`."""
+    """Some rows of a source in another order, as a `Source`."""
 
-    source: Spool
+    source: Spool | InMemory
     """Where the rows are; open as long as this is used."""
     order: Int64[Tensor, "M"]
-    """Row i is row `order[i]` of the spool."""
+    """Row i is row `order[i]` of the source."""
 
     @property
     def num_primitives(self) -> int:
@@ -162,6 +164,16 @@ class Reordered(View):
         """The chosen rows, gathered chunk by chunk."""
         for start in range(0, len(self.order), rows):
             yield self.source.gather(self.order[start : start + rows])
+
+
+@contextmanager
+def random_access(source: Source) -> Iterator[Spool | InMemory]:
+    """`source` with `gather`: itself where it is in memory, else a spool for as long as needed."""
+    if isinstance(source, InMemory):
+        yield source
+        return
+    with Spool(source) as spool:
+        yield spool
 
 
 def collect(source: Source) -> Gaussians:
