@@ -127,7 +127,7 @@ class KsplatSource:
         if not np.isfinite([low, high]).all():
             raise self._fault("minSH", f"expected a finite range, got {low} to {high}.", 36)
         self.sh_range = (low or -_DEFAULT_SH_RANGE, high or _DEFAULT_SH_RANGE)
-        self.sections = self._read_sections(int(header["max_sections"]), int(header["sections"]))
+        self.sections = self._read_sections(int(header["max_sections"]))
         self.num_primitives = sum(section.count for section in self.sections)
         self.sh_degree = max((section.degree for section in self.sections), default=0)
 
@@ -187,16 +187,16 @@ class KsplatSource:
             shN[:, first : first + width] = block.transpose(0, 2, 1)
         return shN
 
-    def _read_sections(self, max_sections: int, sections: int) -> list[Section]:
-        if sections > max_sections or HEADER_BYTES + max_sections * SECTION_BYTES > self.num_bytes:
-            message = f"{sections} of {max_sections} sections do not fit the file."
-            raise self._fault("sectionCount", message, 8)
-        table = self.data[HEADER_BYTES:][: max_sections * SECTION_BYTES].view(SECTION)
-        offset = HEADER_BYTES + max_sections * SECTION_BYTES
+    def _read_sections(self, count: int) -> list[Section]:
+        """All sections that there is room for; writers count those in use differently."""
+        offset = HEADER_BYTES + count * SECTION_BYTES
+        if offset > self.num_bytes:
+            raise self._fault("maxSectionCount", f"{count} sections do not fit the file.", 4)
+        table = self.data[HEADER_BYTES:offset].view(SECTION)
         found = []
-        for index in range(sections):
+        for index, header in enumerate(table):
             section, offset = self._read_section(
-                table[index], HEADER_BYTES + index * SECTION_BYTES, offset
+                header, HEADER_BYTES + index * SECTION_BYTES, offset
             )
             found.append(section)
         return found
@@ -211,7 +211,7 @@ class KsplatSource:
         if count > slots:
             raise self._fault("splatCount", f"{count} exceeds {slots}.", header_at)
         dtype = row_dtype(self.level, degree)
-        tables = 0 if self.level == 0 else 4 * partial + 12 * buckets
+        tables = 4 * partial + int(header["bucket_bytes"]) * buckets
         rows_at, end = offset + tables, offset + tables + slots * dtype.itemsize
         if end > self.num_bytes or partial > buckets or full > buckets:
             message = (
@@ -223,6 +223,11 @@ class KsplatSource:
         if self.level == 0:
             empty = np.empty((0, 3), np.float32)
             return Section(count, degree, rows, rows_at, 1.0, 0, empty, np.empty(0, int)), end
+        if int(header["bucket_bytes"]) != 12:
+            found = int(header["bucket_bytes"])
+            raise self._fault(
+                "bucketStorageSizeBytes", f"expected 12, got {found}.", header_at + 20
+            )
         lengths = self.data[offset : offset + 4 * partial].copy().view("<u4").astype(np.int64)
         centers = self.data[offset + 4 * partial : rows_at].copy().view("<f4").reshape(-1, 3)
         ends = np.concatenate([np.full(full, size, np.int64), lengths]).cumsum()
