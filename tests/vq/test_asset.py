@@ -145,7 +145,7 @@ def test_prefixes_are_opened_on_request_and_say_what_they_lack(keep: str) -> Non
         assert asset.missing == ("noise",)
         assert (asset.array("features") == expected["features"]).all()
     elif keep == "up to the residual":
-        assert asset.missing == ("residual", "note", "noise")
+        assert asset.missing == ("residual", "note", "rotation", "noise")
         assert asset.available("features")
         writer = AssetWriter("base")
         for name in ("codebook", "indices"):

@@ -23,6 +23,7 @@ from .layout import MAGIC
 from .planes import PlanesCodec
 from .raw import RawCodec
 from .reader import ArrayInfo, Asset, open_asset
+from .sets import SetCodec, set_order
 from .writer import AssetWriter
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "PlanesCodec",
     "RawCodec",
     "Section",
+    "SetCodec",
     "add",
     "columns",
     "concatenate",
@@ -48,4 +50,5 @@ __all__ = [
     "open_asset",
     "reshape",
     "scale",
+    "set_order",
 ]

@@ -1,4 +1,4 @@
-"""How an array comes out of sections: a tree of operations with coded sections as its leaves."""
+"""How an array comes out of sections: a tree of operations on coded sections."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LEAF_FIELDS = {"codec", "section", "dtype", "shape"}
 
 @dataclass(frozen=True)
 class Coded:
-    """A leaf: what a codec makes of one section."""
+    """What a codec makes of one section."""
 
     section: str
     """Name of the section."""
@@ -35,18 +35,24 @@ class Coded:
     """Name of the codec, as registered in the entry points `fieldwright.codecs`."""
     type: ArrayType
     """What decoding must give."""
+    inputs: tuple[Node, ...] = ()
+    """Arrays that the codec knows before it decodes, such as the points that values belong to."""
 
     def to_json(self) -> dict[str, Any]:
-        """The leaf as a header holds it."""
-        return {
+        """The leaf, and what it depends on, as a header holds them."""
+        found: dict[str, Any] = {
             "codec": self.codec,
             "section": self.section,
             "dtype": self.type.dtype,
             "shape": list(self.type.shape),
         }
+        if self.inputs:
+            found["inputs"] = [node.to_json() for node in self.inputs]
+        return found
 
     def __str__(self) -> str:
-        return f"{self.codec}[{self.section}]"
+        inner = "".join(f"; {node}" for node in self.inputs)
+        return f"{self.codec}[{self.section}{inner}]"
 
 
 @dataclass(frozen=True)
@@ -129,9 +135,8 @@ def reshape(node: Node, shape: tuple[int, ...]) -> Apply:
 
 def walk(node: Node) -> Iterator[Node]:
     """The node and everything below it, inputs before what uses them."""
-    if isinstance(node, Apply):
-        for item in node.inputs:
-            yield from walk(item)
+    for item in node.inputs:
+        yield from walk(item)
     yield node
 
 
@@ -161,7 +166,7 @@ class GraphParser:
         return self._leaf(value) if "codec" in value else self._inner(value)
 
     def _leaf(self, value: dict[str, Any]) -> Coded:
-        if value.keys() != _LEAF_FIELDS:
+        if value.keys() - {"inputs"} != _LEAF_FIELDS:
             raise HeaderError(
                 f"a coded section has the fields {sorted(_LEAF_FIELDS)}, got {sorted(value)!r:.90}."
             )
@@ -170,7 +175,8 @@ class GraphParser:
             raise HeaderError("`codec` and `section` must be strings.")
         if section not in self.sections:
             raise HeaderError(f"an array is made of section {section!r:.60}, which is not there.")
-        return Coded(section, codec, ArrayType.from_json(value["dtype"], value["shape"]))
+        kind = ArrayType.from_json(value["dtype"], value["shape"])
+        return Coded(section, codec, kind, self._inputs(value))
 
     def _inner(self, value: dict[str, Any]) -> Apply:
         name = value.get("op")
@@ -182,8 +188,10 @@ class GraphParser:
             raise HeaderError(
                 f"`{name}` has the fields {sorted(expected)}, got {sorted(value)!r:.90}."
             )
+        return apply(kind.from_json(value), *self._inputs(value))
+
+    def _inputs(self, value: dict[str, Any]) -> tuple[Node, ...]:
         inputs = value.get("inputs", [])
         if not isinstance(inputs, list):
             raise HeaderError(f"`inputs` must be a list, got {inputs!r:.60}.")
-        operation = kind.from_json(value)
-        return apply(operation, *(self.parse(item) for item in inputs))
+        return tuple(map(self.parse, inputs))

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .array_type import ArrayType
 from .errors import HeaderError
-from .graph import GraphParser, Node, leaves
+from .graph import Coded, GraphParser, Node, leaves
 from .layout import (
     DIGEST_BYTES,
     MAX_ARRAYS,
@@ -131,11 +130,10 @@ def _parse_sections(entries: Any) -> tuple[Section, ...]:
 
 def _check_leaves_agree(graph: Mapping[str, Node]) -> None:
     """A section that several arrays use is decoded once, so all must say the same of it."""
-    known: dict[str, tuple[str, ArrayType]] = {}
+    known: dict[str, Coded] = {}
     for node in graph.values():
         for leaf in leaves(node):
-            claim = (leaf.codec, leaf.type)
-            if known.setdefault(leaf.section, claim) != claim:
+            if known.setdefault(leaf.section, leaf) != leaf:
                 raise HeaderError(f"section `{leaf.section}` is used in two different ways.")
 
 

@@ -152,14 +152,15 @@ class Asset:
 
     def _is_available(self, node: Node) -> bool:
         if isinstance(node, Coded):
-            return node.section not in self.missing
+            return node.section not in self.missing and all(map(self._is_available, node.inputs))
         needed = node.inputs[:1] if isinstance(node.operation, Sum) else node.inputs
         return all(map(self._is_available, needed))
 
     def _evaluate(self, node: Node, decoded: dict[str, NDArray[Any]]) -> NDArray[Any]:
         if isinstance(node, Coded):
             if node.section not in decoded:
-                decoded[node.section] = self._decode(node)
+                inputs = [self._evaluate(item, decoded) for item in node.inputs]
+                decoded[node.section] = self._decode(node, inputs)
             return decoded[node.section]
         inputs = node.inputs
         if self.missing and isinstance(node.operation, Sum):
@@ -172,11 +173,15 @@ class Asset:
             section = leaves(node)[-1].section if leaves(node) else HEADER
             self._container.fail(section, str(error))
 
-    def _decode(self, leaf: Coded) -> NDArray[Any]:
+    def _decode(self, leaf: Coded, inputs: list[NDArray[Any]]) -> NDArray[Any]:
         data = self.read(leaf.section)
         codec = self._codec(leaf)
+        if (expected := getattr(codec, "num_inputs", 0)) != len(inputs):
+            self._container.fail(
+                leaf.section, f"codec `{leaf.codec}` takes {expected} inputs, got {len(inputs)}."
+            )
         try:
-            array = codec.decode(data, max_items=extent(leaf.type.shape))
+            array = codec.decode(data, *inputs, max_items=extent(leaf.type.shape))
         except CodecError as error:
             message = f"codec `{leaf.codec}`: {error}"
             self._container.fail(leaf.section, message, inside=error.offset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,20 +61,30 @@ class AssetWriter:
             raise ValueError(f"section `{name}` exists; give each section a name of its own.")
         self._sections[name] = bytes(data)
 
-    def encode(self, name: str, array: NDArray[Any], codec: str | Codec) -> Coded:
+    def encode(
+        self,
+        name: str,
+        array: NDArray[Any],
+        codec: str | Codec,
+        *,
+        inputs: Sequence[tuple[Node, NDArray[Any]]] = (),
+    ) -> Coded:
         """Append a section that holds `array`, and return the leaf that decodes it.
 
         Args:
             name: Of the section.
             array: What to encode.
             codec: A codec, or the name of an installed one with its default settings.
+            inputs: For a codec that knows other arrays beforehand (`num_inputs` of them): how each
+                is decoded, and what that gives.
 
         Raises:
             ValueError: The name is taken, or the codec cannot hold the array.
         """
         codec = find_codec(codec) if isinstance(codec, str) else codec
-        leaf = Coded(name, codec.name, ArrayType.of(array))
-        self.section(name, codec.encode(array))
+        nodes, known = tuple(node for node, _ in inputs), [values for _, values in inputs]
+        leaf = Coded(name, codec.name, ArrayType.of(array), nodes)
+        self.section(name, codec.encode(array, *known))
         return leaf
 
     def array(self, name: str, node: Node) -> None:

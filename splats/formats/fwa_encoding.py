@@ -1,0 +1,148 @@
+"""Gaussians as the sections and codec graphs of an asset, exact or quantised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from vq.asset import (
+    AssetWriter,
+    Node,
+    SetCodec,
+    columns,
+    concatenate,
+    constant,
+    linear,
+    reshape,
+    scale,
+    set_order,
+)
+from vq.transforms.klt import fit_klt
+
+from ..gaussians import Gaussians
+from .fwa_quantization import Integers, Steps, quantize
+
+ARRAYS = ("means", "log_scales", "quats", "logit_opacities", "sh0", "shN")
+"""What a file of kind "splats" holds: the fields of `Gaussians`, the most telling first."""
+
+_BASIS_BITS = 14
+
+
+@dataclass(frozen=True)
+class SceneFacts:
+    """What a file says beside the numbers."""
+
+    frame: str
+    """Directions of +X, +Y and +Z."""
+    antialiased: bool
+    """Whether renderers shall apply the opacity compensation."""
+    model: str
+    """ "3dgs" or "2dgs"."""
+    provenance: Mapping[str, Any]
+    """Which program made it, from what."""
+
+
+def encode_exactly(gaussians: Gaussians, facts: SceneFacts) -> AssetWriter:
+    """Every float32 bit, in the given order."""
+    writer = _writer(gaussians, facts)
+    for name in ARRAYS:
+        values = getattr(gaussians, name).numpy()
+        if values.size:
+            writer.array(name, writer.encode(name, values, "planes"))
+        else:
+            writer.array(name, constant(0.0, "float32", values.shape))
+    return writer
+
+
+def encode_quantized(
+    gaussians: Gaussians, facts: SceneFacts, *, steps: Steps, sh_step: float, fast: bool
+) -> tuple[AssetWriter, Int64[Tensor, "N"]]:
+    """Integers on grids, without their order.
+
+    Args:
+        gaussians: What to write.
+        facts: What the file says of it.
+        steps: Of the grids.
+        sh_step: Of the coefficients of the harmonics above degree 0, in an orthonormal basis.
+        fast: Code without contexts: larger, and several times as quick.
+
+    Returns:
+        The file to be, and its order: row i of the file is row `order[i]` of `gaussians`.
+    """
+    writer = _writer(gaussians, facts)
+    integers = quantize(gaussians, steps)
+    matrix = _matrix(integers)
+    order = set_order(matrix)
+    codec = SetCodec(preset="fast" if fast else "small")
+    coded = writer.encode("set", matrix[order], codec)
+    for name, node in _set_nodes(coded, integers, steps).items():
+        writer.array(name, node)
+    index = torch.from_numpy(order)
+    writer.array("shN", _harmonics(writer, gaussians.shN[index], step=sh_step))
+    return writer, index
+
+
+def _writer(gaussians: Gaussians, facts: SceneFacts) -> AssetWriter:
+    return AssetWriter(
+        "splats",
+        frame={"axes": facts.frame},
+        properties={
+            "num_primitives": len(gaussians),
+            "sh_degree": gaussians.sh_degree,
+            "antialiased": facts.antialiased,
+            "model": facts.model,
+        },
+        provenance=facts.provenance,
+    )
+
+
+def _matrix(integers: Integers) -> np.ndarray:
+    """Rows of the set codec: position, then what tells most about what follows."""
+    parts = (
+        integers.positions,
+        integers.log_scales,
+        integers.logit_opacities,
+        integers.colors,
+        integers.rotations,
+    )
+    return np.concatenate([part.astype(np.int32) for part in parts], axis=1)
+
+
+def _set_nodes(coded: Node, integers: Integers, steps: Steps) -> dict[str, Node]:
+    """How the arrays come out of the columns that `_matrix` joined."""
+    count = len(integers.positions)
+    vectors = scale(columns(coded, 10, 13), step=[steps.rotation])
+    opacities = scale(columns(coded, 6, 7), step=[steps.logit_opacity])
+    colors = scale(columns(coded, 7, 10), step=[steps.color])
+    origin = integers.origin.tolist()
+    return {
+        "means": scale(columns(coded, 0, 3), step=[steps.position], origin=origin),
+        "log_scales": scale(columns(coded, 3, 6), step=[steps.log_scale]),
+        "quats": concatenate(constant(1.0, "float32", (count, 1)), vectors),
+        "logit_opacities": reshape(opacities, (count,)),
+        "sh0": reshape(colors, (count, 1, 3)),
+    }
+
+
+def _harmonics(writer: AssetWriter, shN: Tensor, *, step: float) -> Node:
+    """The coefficients above degree 0, on a grid in the directions of their variance."""
+    rows = shN.flatten(1).numpy()
+    if not rows.size:
+        return constant(0.0, "float32", tuple(shN.shape))
+    basis = fit_klt(rows, bits=_BASIS_BITS)
+    found = np.rint(basis.forward(rows) / step).astype(np.int32)
+    used = 1 + int(np.flatnonzero(found.any(axis=0)).max(initial=-1))
+    if used == 0:
+        mean = scale(constant(0, "int32", rows.shape), step=[1.0], origin=basis.mean.tolist())
+        return reshape(mean, tuple(shN.shape))
+    directions = writer.encode("sh_basis", basis.rows[:used], "rans")
+    coefficients = writer.encode("sh", found[:, :used], "rans")
+    unit = step * 2.0**-_BASIS_BITS
+    node = linear(coefficients, directions, step=unit, origin=basis.mean.tolist())
+    return reshape(node, tuple(shN.shape))
