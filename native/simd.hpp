@@ -57,9 +57,11 @@ inline bool any(mask m) { return !_kortestz_mask16_u8(m, m); }
 inline vf zero_unless(mask m, vf a) { return _mm512_maskz_mov_ps(m, a); }
 inline vf select(mask m, vf a, vf b) { return _mm512_mask_mov_ps(b, m, a); }
 inline float sum(vf a) { return _mm512_reduce_add_ps(a); }
-// Reciprocal to float rounding: 14-bit estimate and one Newton step.
+// Reciprocal with a relative error below 2^-14.
+inline vf reciprocal_estimate(vf a) { return _mm512_rcp14_ps(a); }
+// Reciprocal to float rounding: the estimate and one Newton step.
 inline vf reciprocal(vf a) {
-  const vf r = _mm512_rcp14_ps(a);
+  const vf r = reciprocal_estimate(a);
   return _mm512_fmadd_ps(r, _mm512_fnmadd_ps(a, r, splat(1.0f)), r);
 }
 #else
@@ -105,6 +107,7 @@ inline float sum(vf a) {
   for (int i = 0; i < kLanes; ++i) total += a[i];
   return total;
 }
+inline vf reciprocal_estimate(vf a) { return 1.0f / a; }
 inline vf reciprocal(vf a) { return 1.0f / a; }
 #endif
 

@@ -316,32 +316,34 @@ template <int D, bool kAbs, bool kAdd>
 inline void backward_pair(const Splat& s, const Color& color, const TilePixels& pixels, int first,
                           BackwardState<D>& state, float* slot) {
   const vf floor = splat(kMinLog2Alpha), ceiling = splat(kMaxAlpha),
-           least = splat(kMinTransmittance), one = splat(1.0f);
+           least = splat(kMinTransmittance);
   const Quadratic q = quadratic(s, pixels, first);
-  vf raw[kGroup], alpha[kGroup], w[kGroup], d[kGroup], v_color[D] = {};
+  vf raw[kGroup], weight[kGroup], d[kGroup], v_color[D] = {};
   mask stopped[kGroup], drawn[kGroup];
   exp2(q.power, raw);
   for (int g = 0; g < kGroup; ++g) {
     const mask hit = ge_where(state.alive[g], q.power[g], floor);
-    alpha[g] = min(raw[g], ceiling);
-    const vf weight = alpha[g] * state.T[g];
-    const vf next = state.T[g] - weight;
+    weight[g] = min(raw[g], ceiling) * state.T[g];
+    const vf next = state.T[g] - weight[g];
     drawn[g] = gt_where(hit, next, least);
     stopped[g] = and_not(hit, drawn[g]);
     state.T[g] = select(drawn[g], next, state.T[g]);
-    w[g] = zero_unless(drawn[g], weight);
   }
   for (int g = 0; g < kGroup; ++g) {
     vf shade = splat(color.channel[0]) * state.v[g][0];
     for (int c = 1; c < D; ++c) shade = fma(splat(color.channel[c]), state.v[g][c], shade);
-    for (int c = 0; c < D; ++c) v_color[c] = fma(w[g], state.v[g][c], v_color[c]);
-    d[g] = w[g] * shade;
+    for (int c = 0; c < D; ++c)
+      v_color[c] = fma_where(drawn[g], weight[g], state.v[g][c], v_color[c]);
+    d[g] = zero_unless(drawn[g], weight[g] * shade);
     state.behind[g] = state.behind[g] - d[g];
   }
   for (int g = 0; g < kGroup; ++g) {
-    // alpha dL/dalpha = w shade - behind alpha / (1 - alpha); a clamped alpha has no gradient.
-    const vf odds = alpha[g] * reciprocal(one - alpha[g]);
-    d[g] = zero_unless(both(drawn[g], le(raw[g], ceiling)), fma(-state.behind[g], odds, d[g]));
+    // alpha dL/dalpha = w shade - behind alpha / (1 - alpha), where alpha / (1 - alpha) is the
+    // weight over what is let through (to 14 bits: a gradient need not be closer); a clamped alpha
+    // has no gradient.
+    const vf slope =
+        fma(-state.behind[g], weight[g] * reciprocal_estimate(state.T[g]), d[g]);
+    d[g] = zero_unless(both(drawn[g], le(raw[g], ceiling)), slope);
   }
   mask some = stopped[0];
   for (int g = 1; g < kGroup; ++g) some = either(some, stopped[g]);
