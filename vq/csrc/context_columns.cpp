@@ -175,7 +175,7 @@ class ColumnCoder {
 
   // The value bit by bit, highest first.
   uint32_t code(uint32_t value) {
-    uint32_t low = 0, node = 1;
+    uint32_t low = 0;
     for (int b = c_.bits - 1; b >= 0; --b) {
       const uint32_t middle = low + (uint32_t{1} << b);
       int given[kGuesses];
@@ -187,9 +187,8 @@ class ColumnCoder {
         const uint64_t above = guess.high - cuts[g] + 1, below = cuts[g] - guess.low + 1;
         given[g] = model_.tables().logit[above * 4096 / (above + below)];
       }
-      const int bit = model_.decide(value >> b & 1, node, b, given);
+      const int bit = model_.decide(value >> b & 1, b, given);
       for (int g = 0; g < kGuesses; ++g) (bit ? guesses_[g].low : guesses_[g].high) = cuts[g];
-      node = 2 * node + static_cast<uint32_t>(bit);
       if (bit) low = middle;
     }
     return low;

@@ -19,6 +19,8 @@ struct MixingTables {
   std::array<int16_t, 4096> logit;
   // rate[n]: 65536 / (n + 1.6), the step of a counter that has seen n bits.
   std::array<uint16_t, 256> rate;
+  // trust[n]: 65536 n / (n + 2), the weight of its logit.
+  std::array<uint16_t, 256> trust;
 
   MixingTables() {
     // 1069558593 = 2^30 exp(-1/256), rounded.
@@ -34,7 +36,10 @@ struct MixingTables {
       while (k < kLogitMax && cdf[k + kLogitMax] >> 15 < 2 * static_cast<uint32_t>(q) + 1) ++k;
       logit[q] = static_cast<int16_t>(k);
     }
-    for (int n = 0; n < 256; ++n) rate[n] = static_cast<uint16_t>(655360 / (10 * n + 16));
+    for (int n = 0; n < 256; ++n) {
+      rate[n] = static_cast<uint16_t>(655360 / (10 * n + 16));
+      trust[n] = static_cast<uint16_t>(65536 * n / (n + 2));
+    }
   }
 };
 
@@ -55,8 +60,7 @@ struct Counter {
   int seen() const { return static_cast<int>(state & 1023); }
   // Rare contexts speak softly.
   int logit(const MixingTables& tables) const {
-    const int n = seen();
-    return tables.logit[state >> 20] * n / (n + 2);
+    return tables.logit[state >> 20] * tables.trust[seen()] >> 16;
   }
   void update(int bit, const MixingTables& tables) {
     const int n = seen();
@@ -68,14 +72,15 @@ struct Counter {
 };
 
 // Codes bits whose probability is mixed from one counter per context and from given logits.
+//
+// The decisions between two calls of set_contexts form a path through a binary tree. Its nodes
+// have counters of their own; four levels of the tree share a line of 16 counters.
 template <class Coder, int kContexts, int kGiven>
 class ContextModel {
  public:
-  static constexpr int kTableBits = 18;
-
   ContextModel(Coder& coder, int num_sets)
       : coder_(coder),
-        counters_(size_t{kContexts} << kTableBits),
+        lines_(size_t{kContexts} << kLineBits),
         weights_(static_cast<size_t>(num_sets) * kInputs, kFirstWeight),
         seen_(num_sets, 0) {}
 
@@ -85,19 +90,16 @@ class ContextModel {
   void set_contexts(const uint32_t (&contexts)[kContexts]) {
     for (int c = 0; c < kContexts; ++c)
       bases_[c] = (contexts[c] + 1) * 0x9E3779B1u * (2 * static_cast<uint32_t>(c) + 1);
+    node_ = 1;
+    enter();
   }
 
-  // Codes a bit. `node` tells apart the decisions that share contexts, `set` chooses the weights,
-  // `given` holds the logits that the caller knows. A decoder ignores `bit`.
-  int decide(int bit, uint32_t node, int set, const int* given) {
+  // Codes the next bit of the path with weight set `set`; `given` holds the logits that the caller
+  // knows. A decoder ignores `bit`.
+  int decide(int bit, int set, const int* given) {
+    if (leaf_ >= 16) enter();
     int x[kInputs];
-    Counter* counters[kContexts];
-    for (int c = 0; c < kContexts; ++c) {
-      uint32_t slot = bases_[c] + node * 0x85EBCA6Bu;
-      slot = (slot ^ slot >> 15) * 0x2C1B3C6Du >> (32 - kTableBits);
-      counters[c] = &counters_[(static_cast<size_t>(c) << kTableBits) + slot];
-      x[c] = counters[c]->logit(tables_);
-    }
+    for (int c = 0; c < kContexts; ++c) x[c] = current_[c]->counters[leaf_].logit(tables_);
     for (int g = 0; g < kGiven; ++g) x[kContexts + g] = given[g];
     x[kInputs - 1] = 256;
     int* w = &weights_[static_cast<size_t>(set) * kInputs];
@@ -111,19 +113,37 @@ class ContextModel {
     const int step = ((bit << 16) - p) * rate >> 8;
     for (int i = 0; i < kInputs; ++i)
       w[i] = std::clamp(w[i] + ((x[i] * step + (1 << 13)) >> 14), -kWeightMax, kWeightMax);
-    for (Counter* counter : counters) counter->update(bit, tables_);
+    for (Line* line : current_) line->counters[leaf_].update(bit, tables_);
+    leaf_ = 2 * leaf_ + static_cast<uint32_t>(bit);
+    node_ = 2 * node_ + static_cast<uint32_t>(bit);
     return bit;
   }
 
  private:
   static constexpr int kInputs = kContexts + kGiven + 1;
   static constexpr int kFirstWeight = 12000, kWeightMax = 1 << 20, kSettledRate = 40;
+  static constexpr int kLineBits = 14;
+
+  struct alignas(64) Line {
+    Counter counters[16];
+  };
+
+  void enter() {
+    for (int c = 0; c < kContexts; ++c) {
+      uint32_t slot = bases_[c] + node_ * 0x85EBCA6Bu;
+      slot = (slot ^ slot >> 15) * 0x2C1B3C6Du >> (32 - kLineBits);
+      current_[c] = &lines_[(static_cast<size_t>(c) << kLineBits) + slot];
+    }
+    leaf_ = 1;
+  }
 
   Coder& coder_;
   const MixingTables& tables_ = mixing_tables();
-  std::vector<Counter> counters_;
+  std::vector<Line> lines_;
   std::vector<int> weights_, seen_;
   uint32_t bases_[kContexts] = {};
+  Line* current_[kContexts] = {};
+  uint32_t node_ = 1, leaf_ = 1;
 };
 
 }  // namespace fieldwright

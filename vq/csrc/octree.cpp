@@ -149,20 +149,15 @@ class PointCoder {
     set_context(cell, axis, size * 0x7FEB352Du);
     const int crowd = n == 1 ? cell.age : std::min(15, 6 + width / 2);
     const int set = axis * 32 + (neighbors_ ? 16 : 0) + crowd;
-    const auto decide = [&](bool bit, uint32_t node) {
-      return model_.decide(bit, node, set, nullptr);
-    };
-    if (n == 1) return decide(k == 1, 1);
+    const auto decide = [&](bool bit) { return model_.decide(bit, set, nullptr); };
+    if (n == 1) return decide(k == 1);
     // All points in one half, and in which; or else how many, by halving [1, n - 1].
-    if (decide(k == 0 || k == n, 2)) return decide(k == n, 3) ? n : 0;
+    if (decide(k == 0 || k == n)) return decide(k == n) ? n : 0;
     int low = 1, high = n - 1;
-    uint32_t node = 4;
     while (low < high) {
       const int middle = (low + high + 1) / 2;
-      const int bit = decide(k >= middle, node);
-      if (bit) low = middle;
+      if (decide(k >= middle)) low = middle;
       else high = middle - 1;
-      node = std::min(2 * node + static_cast<uint32_t>(bit), 4095u);
     }
     return low;
   }

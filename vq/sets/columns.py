@@ -248,7 +248,7 @@ class _ColumnModel:
 
         lows = [cumulative(g, 0) for g in range(_GUESSES)]
         highs = [cumulative(g, 1 << self._bits) for g in range(_GUESSES)]
-        low, node = 0, 1
+        low = 0
         for b in range(self._bits - 1, -1, -1):
             middle = low + (1 << b)
             cuts = [cumulative(g, middle) for g in range(_GUESSES)]
@@ -256,9 +256,8 @@ class _ColumnModel:
             for below, cut, above in zip(lows, cuts, highs, strict=True):
                 upper, lower = above - cut + 1, cut - below + 1
                 given.append(logit[upper * 4096 // (upper + lower)])
-            bit = self._model.decide(value >> b & 1, node, b, given)
+            bit = self._model.decide(value >> b & 1, b, given)
             lows, highs = (cuts, highs) if bit else (lows, cuts)
-            node = 2 * node + bit
             low = middle if bit else low
         return low
 

@@ -14,10 +14,17 @@ needs a byte past the end, and has used them all after the last bit.
 step of a counter that has seen n bits.
 
 **A counter** is a probability of 22 bits, at first 2^21, and the number n of bits seen, at most
-250. A bit moves it by (target - p) * rate[n] >> 16, target = 2^22 - 1 or 0.
-Its logit is logit[p >> 10] * n / (n + 2), rounded towards zero.
+250. A bit moves it by (target - p) * rate[n] >> 16, target = 2^22 - 1 or 0. Its logit is
+logit[p >> 10] * trust[n] >> 16.
 
-**A decision** looks one counter up per context, takes the logits that the caller knows, and 256 as
+**Contexts.** The decisions since `set_contexts` are a path through a binary tree, whose node is
+numbered 1 at the root and 2 * node + bit below. Each context has 2^14 lines of 16 counters; at the
+root and after every fourth decision its line is chosen by
+h = (context + 1) * 0x9E3779B1 * (2 c + 1) + node * 0x85EBCA6B for context number c, then
+(h ^ h >> 15) * 0x2C1B3C6D >> 18, all modulo 2^32; the counter inside the line is 1, then
+2 * counter + bit. Contexts that meet in a line share it.
+
+**A decision** takes the logits of one counter per context, those that the caller knows, and 256 as
 a constant, and sums them with weights (at first 12000; 65536 is 1) of the set that the caller
 names: sum >> 16, limited, is the logit of the coded probability (28 bits >> 12, in [1, 65535]).
 Afterwards, with step = (65536 * bit - p) * rate >> 8 and rate = 40 + 4000 // (16 + decisions of
@@ -31,14 +38,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 LOGIT_MAX = 3071
-TABLE_BITS = 18
+LINE_BITS = 14
 _FIRST_WEIGHT, _WEIGHT_MAX, _SETTLED_RATE, _SLOWEST = 12000, 1 << 20, 40, 250
 _WORD = 0xFFFFFFFF
 
 
+@runtime_checkable
 class BitCoder(Protocol):
     """Either direction of the arithmetic coder."""
 
@@ -115,6 +123,8 @@ class Tables:
     """Smallest logit whose probability is at least (index + 1/2) / 4096."""
     rate: list[int]
     """65536 / (n + 1.6) of a counter that has seen n bits."""
+    trust: list[int]
+    """65536 n / (n + 2), the weight of its logit."""
 
 
 @cache
@@ -132,7 +142,8 @@ def tables() -> Tables:
         while k < LOGIT_MAX and cdf[k + LOGIT_MAX] >> 15 < 2 * q + 1:
             k += 1
         logit.append(k)
-    return Tables(cdf, logit, [655360 // (10 * n + 16) for n in range(256)])
+    rate = [655360 // (10 * n + 16) for n in range(256)]
+    return Tables(cdf, logit, rate, [65536 * n // (n + 2) for n in range(256)])
 
 
 def clamp_logit(x: int) -> int:
@@ -150,35 +161,41 @@ class ContextModel:
         self._weights = [[_FIRST_WEIGHT] * (num_contexts + num_given + 1) for _ in range(num_sets)]
         self._seen = [0] * num_sets
         self._bases = [0] * num_contexts
+        self._lines = [0] * num_contexts
+        self._node = self._leaf = 1
 
     def set_contexts(self, contexts: Sequence[int]) -> None:
         """What the next decisions depend on, one number per context, taken modulo 2^32."""
         self._bases = [
             (context + 1) * 0x9E3779B1 * (2 * c + 1) & _WORD for c, context in enumerate(contexts)
         ]
+        self._node = 1
+        self._enter()
 
-    def decide(self, bit: int, node: int, chosen: int, given: Sequence[int] = ()) -> int:
-        """Code a bit.
+    def decide(self, bit: int, chosen: int, given: Sequence[int] = ()) -> int:
+        """Code the next bit of the path.
 
         Args:
             bit: Ignored by a decoder.
-            node: Tells apart the decisions that share contexts.
             chosen: Which set of weights to use.
             given: Logits that the caller knows.
         """
-        slots = [self._slot(base, node) for base in self._bases]
+        if self._leaf >= 16:
+            self._enter()
+        slots = [line << 4 | self._leaf for line in self._lines]
         states = [c.get(s, (1 << 21, 0)) for c, s in zip(self._counters, slots, strict=True)]
-        x = [_toward_zero(self._tables.logit[p >> 10] * n, n + 2) for p, n in states]
-        x += [*given, 256]
+        table = self._tables
+        x = [*(table.logit[p >> 10] * table.trust[n] >> 16 for p, n in states), *given, 256]
         weights = self._weights[chosen]
         logit = clamp_logit(sum(w * v for w, v in zip(weights, x, strict=True)) >> 16)
-        p = min(max(self._tables.cdf[logit + LOGIT_MAX] >> 12, 1), 65535)
+        p = min(max(table.cdf[logit + LOGIT_MAX] >> 12, 1), 65535)
         bit = self._coder.code(bit, p)
         self._learn(weights, x, chosen, (bit << 16) - p)
+        target = (1 << 22) - 1 if bit else 0
         for counter, slot, (probability, n) in zip(self._counters, slots, states, strict=True):
-            target = (1 << 22) - 1 if bit else 0
-            moved = probability + ((target - probability) * self._tables.rate[n] >> 16)
+            moved = probability + ((target - probability) * table.rate[n] >> 16)
             counter[slot] = moved, min(n + 1, _SLOWEST)
+        self._leaf, self._node = 2 * self._leaf + bit, 2 * self._node + bit & _WORD
         return bit
 
     def _learn(self, weights: list[int], x: list[int], chosen: int, error: int) -> None:
@@ -189,12 +206,10 @@ class ContextModel:
             moved = weights[i] + (v * step + (1 << 13) >> 14)
             weights[i] = max(-_WEIGHT_MAX, min(_WEIGHT_MAX, moved))
 
-    @staticmethod
-    def _slot(base: int, node: int) -> int:
-        slot = base + node * 0x85EBCA6B & _WORD
-        return ((slot ^ slot >> 15) * 0x2C1B3C6D & _WORD) >> (32 - TABLE_BITS)
-
-
-def _toward_zero(numerator: int, denominator: int) -> int:
-    quotient = abs(numerator) // denominator
-    return quotient if numerator >= 0 else -quotient
+    def _enter(self) -> None:
+        """Find the lines of counters of the next four decisions."""
+        self._lines = []
+        for base in self._bases:
+            slot = base + self._node * 0x85EBCA6B & _WORD
+            self._lines.append(((slot ^ slot >> 15) * 0x2C1B3C6D & _WORD) >> (32 - LINE_BITS))
+        self._leaf = 1

@@ -7,7 +7,7 @@ order, so that a code of the differences saves the log2(N!) bits that an arbitra
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int, Shaped, UInt64
+from jaxtyping import Int, Shaped, UInt32, UInt64
 
 try:
     from vq import _native
@@ -26,6 +26,7 @@ _SPREAD = (
     (4, 0x10C30C30C30C30C3),
     (2, 0x1249249249249249),
 )  # each step doubles the gap between the bits
+_COMPACT = (*(mask for _, mask in reversed(_SPREAD[:-1])), 0x1FFFFF)
 
 
 def morton_codes(points: Shaped[np.ndarray, "n 3"]) -> UInt64[np.ndarray, "n"]:
@@ -43,6 +44,15 @@ def morton_codes(points: Shaped[np.ndarray, "n 3"]) -> UInt64[np.ndarray, "n"]:
         _native.morton_codes(np.ascontiguousarray(points, dtype=np.uint32), codes)
         return codes
     return _interleaved(points.astype(np.uint64))
+
+
+def morton_points(codes: UInt64[np.ndarray, "n"]) -> UInt32[np.ndarray, "n 3"]:
+    """The points of Morton codes: the inverse of `morton_codes`."""
+    shifts = np.arange(3, dtype=np.uint64)
+    compact = codes[:, None] >> shifts & np.uint64(_SPREAD[-1][1])
+    for (shift, _), mask in zip(reversed(_SPREAD), _COMPACT, strict=True):
+        compact = (compact | compact >> np.uint64(shift)) & np.uint64(mask)
+    return compact.astype(np.uint32)
 
 
 def morton_order(points: Shaped[np.ndarray, "n 3"]) -> Int[np.ndarray, "n"]:

@@ -156,15 +156,14 @@ class _Octree:
         crowd = cell.age if n == 1 else min(15, 6 + width // 2)
         chosen = axis * 32 + (16 if self._around else 0) + crowd
         if n == 1:
-            return self._model.decide(k, 1, chosen)
-        if self._model.decide(int(k in (0, n)), 2, chosen):
-            return n * self._model.decide(int(k == n), 3, chosen)
-        low, high, node = 1, n - 1, 4
+            return self._model.decide(k, chosen)
+        if self._model.decide(int(k in (0, n)), chosen):
+            return n * self._model.decide(int(k == n), chosen)
+        low, high = 1, n - 1
         while low < high:
             middle = (low + high + 1) // 2
-            bit = self._model.decide(int(k >= middle), node, chosen)
+            bit = self._model.decide(int(k >= middle), chosen)
             low, high = (middle, high) if bit else (low, middle - 1)
-            node = min(2 * node + bit, 4095)
         return low
 
     def _contexts(self, cell: _Cell, axis: int) -> list[int]:

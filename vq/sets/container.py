@@ -1,0 +1,216 @@
+"""The bytes around a coded set: header, sections and checksum.
+
+Numbers called varint hold seven bits per byte, lowest first, the top bit set on all bytes but the
+last; "folded" maps 0, -1, 1, -2, ... to 0, 1, 2, 3, ... before. In order:
+
+1. `FSET`; one byte, the version 1; one byte, the preset (an index into `PRESETS`).
+2. Positions: one byte, their type (an index into `DTYPES`); the three minima, folded varints; one
+   byte, the bits B <= 42 of the largest coordinate above its minimum.
+3. varint N, the number of points; varint, the number of columns; per column: varint length of its
+   name and the name in UTF-8; one byte, its type; folded varint, its minimum; one byte, the bits
+   <= 24 of its largest value above the minimum; varint, how many parents it has; their numbers,
+   varints below its own.
+4. Blocks of 2^18 points, the last one shorter. Per block, each as varint length and bytes: the
+   upper B - L bits of the positions, L = max(0, B - 20); where L > 0, three columns of the lower
+   L bits of x, y and z, without parents; each column that has bits.
+5. CRC-32 (as in zlib) of everything before, little-endian.
+
+Points are sorted by the Morton code of the upper bits, then by the columns of lower bits, then by
+the columns in turn, so that one set has one code.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..contract import CodecError
+from ..entropy.bits import fold, read_varint, unfold, write_varint
+from .columns import MAX_BITS, MAX_PARENTS
+
+MAGIC, VERSION = b"FSET", 1
+PRESETS = ("fast", "small")
+"""Names of the presets, as numbered in the bytes."""
+DTYPES = tuple(np.dtype(name) for name in ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"))
+"""Types of positions and columns, as numbered in the bytes."""
+BLOCK_POINTS = 1 << 18
+"""Points that are coded together; blocks are independent."""
+UPPER_BITS = 20
+"""Bits per axis that are coded as points; what lies below is noise, coded as columns."""
+MAX_POSITION_BITS = 42
+_MAX_COLUMNS, _MAX_NAME = 1 << 12, 1 << 10
+_MAX_MINIMUM = 1 << 62
+
+
+@dataclass(frozen=True)
+class ColumnHeader:
+    """One column without its values."""
+
+    name: str
+    """Unique; empty for the lower bits of positions."""
+    dtype: np.dtype
+    """An entry of `DTYPES`."""
+    minimum: int
+    """What the coded values are counted from."""
+    bits: int
+    """Coded values lie in [0, 2^bits); 0 where all values are alike."""
+    parents: tuple[int, ...] = ()
+    """Indices of earlier columns that predict this one, the most telling last."""
+
+
+@dataclass(frozen=True)
+class SetHeader:
+    """A set without its points."""
+
+    preset: str
+    """An entry of `PRESETS`."""
+    count: int
+    """Number of points."""
+    dtype: np.dtype
+    """Type of the positions."""
+    minima: tuple[int, int, int]
+    """What positions are counted from."""
+    position_bits: int
+    """Bits of the largest coordinate."""
+    columns: tuple[ColumnHeader, ...]
+    """The caller's columns."""
+
+    @property
+    def lower_bits(self) -> int:
+        """Bits per axis that are coded as columns."""
+        return max(0, self.position_bits - UPPER_BITS)
+
+    @property
+    def coded_columns(self) -> tuple[ColumnHeader, ...]:
+        """Columns of lower bits, then the caller's; parents as indices into these."""
+        if not self.lower_bits:
+            return self.columns
+        lower = ColumnHeader("", np.dtype("u4"), 0, self.lower_bits)
+        moved = tuple(
+            ColumnHeader(c.name, c.dtype, c.minimum, c.bits, tuple(p + 3 for p in c.parents))
+            for c in self.columns
+        )
+        return (lower, lower, lower, *moved)
+
+    @property
+    def blocks(self) -> list[slice]:
+        """The points of each block."""
+        begins = range(0, self.count, BLOCK_POINTS)
+        return [slice(begin, min(begin + BLOCK_POINTS, self.count)) for begin in begins]
+
+    def to_bytes(self) -> bytes:
+        """Everything before the first block."""
+        parts = [MAGIC, bytes([VERSION, PRESETS.index(self.preset), DTYPES.index(self.dtype)])]
+        parts += [write_varint(fold(minimum)) for minimum in self.minima]
+        parts += [bytes([self.position_bits]), write_varint(self.count)]
+        parts.append(write_varint(len(self.columns)))
+        for column in self.columns:
+            name = column.name.encode()
+            parts += [write_varint(len(name)), name, bytes([DTYPES.index(column.dtype)])]
+            parts += [write_varint(fold(column.minimum)), bytes([column.bits])]
+            parts += [write_varint(len(column.parents)), *map(write_varint, column.parents)]
+        return b"".join(parts)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A run of bytes and where it begins."""
+
+    data: bytes
+    offset: int
+
+
+class Reader:
+    """Takes checked pieces off the front of a coded set."""
+
+    def __init__(self, data: bytes) -> None:
+        if len(data) < len(MAGIC) + 4 or data[: len(MAGIC)] != MAGIC:
+            raise CodecError("not a coded set: it must begin with FSET", offset=0)
+        self._end = len(data) - 4
+        if zlib.crc32(data[: self._end]) != int.from_bytes(data[self._end :], "little"):
+            raise CodecError("the checksum does not match the data", offset=self._end)
+        self._data, self.offset = data[: self._end], len(MAGIC)
+
+    def header(self, max_items: int) -> SetHeader:
+        """The header; refuses more than `max_items` coordinates and values."""
+        version = self._byte("version", VERSION)
+        if version != VERSION:
+            raise CodecError(f"version {version}, expected {VERSION}", offset=self.offset - 1)
+        preset = PRESETS[self._byte("preset", len(PRESETS) - 1)]
+        dtype = self._dtype()
+        minima = (self._minimum(), self._minimum(), self._minimum())
+        bits = self._byte("position bits", MAX_POSITION_BITS)
+        count = self._varint("points", max_items)
+        width = self._varint("columns", _MAX_COLUMNS)
+        if count * (3 + width) > max_items:
+            raise CodecError(
+                f"{count:,} points with {width} columns exceed the limit of {max_items:,} values",
+                offset=self.offset,
+            )
+        columns: list[ColumnHeader] = []
+        for index in range(width):
+            columns.append(self._column(index))
+        if len({column.name for column in columns}) < width:
+            raise CodecError("two columns have the same name", offset=self.offset)
+        return SetHeader(preset, count, dtype, minima, bits, tuple(columns))
+
+    def section(self) -> Section:
+        """The next section."""
+        length = self._varint("section length", len(self._data))
+        begin = self.offset
+        if length > len(self._data) - begin:
+            raise CodecError("the data ends inside a section", offset=begin)
+        self.offset += length
+        return Section(self._data[begin : self.offset], begin)
+
+    def finish(self) -> None:
+        """Nothing may follow."""
+        if self.offset != len(self._data):
+            raise CodecError("bytes behind the last section", offset=self.offset)
+
+    def _column(self, index: int) -> ColumnHeader:
+        length = self._varint("name length", min(_MAX_NAME, len(self._data) - self.offset))
+        begin, self.offset = self.offset, self.offset + length
+        try:
+            name = self._data[begin : self.offset].decode()
+        except UnicodeDecodeError as error:
+            raise CodecError("a column's name is not UTF-8", offset=begin) from error
+        dtype, minimum = self._dtype(), self._minimum()
+        bits = self._byte("column bits", MAX_BITS)
+        num_parents = self._varint("parents", min(MAX_PARENTS, index))
+        parents = tuple(self._varint("parent", index - 1) for _ in range(num_parents))
+        return ColumnHeader(name, dtype, minimum, bits, parents)
+
+    def _byte(self, what: str, most: int) -> int:
+        if self.offset >= len(self._data):
+            raise CodecError(f"the data ends before the {what}", offset=self.offset)
+        value = self._data[self.offset]
+        if value > most:
+            raise CodecError(f"{what} {value}, at most {most} allowed", offset=self.offset)
+        self.offset += 1
+        return value
+
+    def _varint(self, what: str, most: int) -> int:
+        begin = self.offset
+        value, self.offset = read_varint(self._data, begin)
+        if value > most:
+            raise CodecError(f"{what} {value:,}, at most {most:,} allowed", offset=begin)
+        return value
+
+    def _dtype(self) -> np.dtype:
+        return DTYPES[self._byte("type", len(DTYPES) - 1)]
+
+    def _minimum(self) -> int:
+        return unfold(self._varint("folded minimum", 2 * _MAX_MINIMUM))
+
+
+def write_section(data: bytes) -> bytes:
+    """A section with its length in front."""
+    return write_varint(len(data)) + data
+
+
+def with_checksum(data: bytes) -> bytes:
+    """`data` and its CRC-32."""
+    return data + zlib.crc32(data).to_bytes(4, "little")

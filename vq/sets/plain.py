@@ -1,0 +1,70 @@
+"""The fast preset's sections: Morton differences and plain columns, static rANS.
+
+Positions are the differences of their Morton codes, the first counted from 0, as one `rans` array.
+A column is one byte, 0 for its values or 1 for their differences along the curve (the first
+counted from 0), whichever is smaller, and a `rans` array.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Int64, UInt32
+
+from ..contract import CodecError
+from ..entropy import rans
+from .morton import morton_codes, morton_points
+
+
+def encode_points(points: UInt32[np.ndarray, "n 3"]) -> bytes:
+    """Points in Morton order, below 2^20, as bytes."""
+    codes = morton_codes(points).astype(np.int64)
+    return rans.encode(np.diff(codes, prepend=0))
+
+
+def decode_points(data: bytes, count: int, bits: int) -> UInt32[np.ndarray, "n 3"]:
+    """The points.
+
+    Raises:
+        CodecError: No encoder wrote `data`.
+    """
+    steps = _array(data, count)
+    # The sum in floats bounds the exact one, which therefore does not overflow.
+    if steps.min() < 0 or steps.sum(dtype=np.float64) >= 1 << 62:
+        raise CodecError("Morton codes do not grow", offset=0)
+    codes = np.cumsum(steps)
+    if codes[-1] >= 1 << 3 * bits:
+        raise CodecError(f"a point lies outside of {bits} bits", offset=0)
+    return morton_points(codes.astype(np.uint64))
+
+
+def encode_column(values: UInt32[np.ndarray, "n"]) -> bytes:
+    """A column as bytes."""
+    signed = values.astype(np.int32)
+    coded = [rans.encode(signed), rans.encode(np.diff(signed, prepend=np.int32(0)))]
+    kind = int(len(coded[1]) < len(coded[0]))
+    return bytes([kind]) + coded[kind]
+
+
+def decode_column(data: bytes, count: int, bits: int) -> UInt32[np.ndarray, "n"]:
+    """The column.
+
+    Raises:
+        CodecError: No encoder wrote `data`.
+    """
+    if not data or data[0] > 1:
+        raise CodecError("a column holds neither values nor differences", offset=0)
+    values = _array(data[1:], count)
+    if np.abs(values).max() >= 1 << bits:
+        raise CodecError(f"a value lies outside of {bits} bits", offset=0)
+    if data[0] == 1:
+        values = np.cumsum(values)
+    if values.min() < 0 or values.max() >= 1 << bits:
+        raise CodecError(f"a value lies outside of {bits} bits", offset=0)
+    return values.astype(np.uint32)
+
+
+def _array(data: bytes, count: int) -> Int64[np.ndarray, "n"]:
+    array = rans.decode(data, max_items=count)
+    if array.shape != (count,) or not np.issubdtype(array.dtype, np.signedinteger):
+        raise CodecError(f"an array of shape {array.shape}, expected {count} values", offset=0)
+    return array.astype(np.int64)
