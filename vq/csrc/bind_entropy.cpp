@@ -27,11 +27,15 @@ void require(bool condition, const char* message) {
 class Layout {
  public:
   Layout(Array<const uint32_t> frequencies, Array<const int64_t> firsts,
-         Array<const int64_t> precisions, long rows, Array<const int64_t> bounds, int lanes,
-         bool with_slots)
+         Array<const int64_t> precisions, Array<const int64_t> ends, long size,
+         Array<const int64_t> bounds, int lanes, bool with_slots)
       : columns_(static_cast<long>(precisions.shape(0))) {
     require(lanes == 1 || lanes == 4 || lanes == 16, "lanes must be 1, 4 or 16");
-    require(rows > 0 && columns_ > 0, "there must be tokens");
+    require(size > 0 && columns_ > 0 && static_cast<long>(ends.shape(0)) == columns_ &&
+                ends.data()[columns_ - 1] == size,
+            "ends must cover the tokens");
+    for (long c = 0; c < columns_; ++c)
+      require(ends.data()[c] > (c ? ends.data()[c - 1] : 0), "ends must rise");
     require(static_cast<long>(firsts.shape(0)) == columns_ + 1, "firsts must be [columns + 1]");
     require(bounds.shape(0) >= 2, "bounds must be [blocks + 1]");
     require(firsts.data()[0] == 0 &&
@@ -43,7 +47,7 @@ class Layout {
     for (long c = 0; c < columns_; ++c)
       tables_.push_back({slots_[c].data(), entries_[c].data(),
                          static_cast<int>(precisions.data()[c])});
-    add_blocks(rows, bounds, lanes);
+    add_blocks(ends, bounds, lanes);
   }
 
   const RansBlock& block(long i) const { return blocks_[i]; }
@@ -74,17 +78,19 @@ class Layout {
     slots_.push_back(std::move(slots));
   }
 
-  void add_blocks(long rows, Array<const int64_t> bounds, int lanes) {
+  void add_blocks(Array<const int64_t> ends, Array<const int64_t> bounds, int lanes) {
     const int64_t* edge = bounds.data();
     const long blocks = static_cast<long>(bounds.shape(0)) - 1;
-    require(edge[0] == 0 && edge[blocks] == rows * columns_, "bounds must cover the tokens");
+    require(edge[0] == 0 && edge[blocks] == ends.data()[columns_ - 1], "bounds must cover the tokens");
     segments_.resize(blocks);
+    long column = 0;
     for (long b = 0; b < blocks; ++b) {
       require(edge[b] < edge[b + 1], "bounds must rise");
       for (long at = edge[b]; at < edge[b + 1];) {
-        const long column = at / rows, stop = std::min<long>((column + 1) * rows, edge[b + 1]);
+        const long stop = std::min<long>(ends.data()[column], edge[b + 1]);
         segments_[b].push_back({&tables_[column], at, stop});
         at = stop;
+        column += at == ends.data()[column];
       }
       blocks_.push_back({segments_[b].data(), static_cast<int>(segments_[b].size()), lanes});
     }
@@ -100,21 +106,18 @@ class Layout {
 
 void encode(Array<const uint16_t> tokens, Array<const uint32_t> frequencies,
             Array<const int64_t> firsts, Array<const int64_t> precisions,
-            Array<const int64_t> bounds, int lanes, Array<uint32_t> states,
+            Array<const int64_t> ends, Array<const int64_t> bounds, int lanes, Array<uint32_t> states,
             Array<uint16_t> words, Array<int64_t> num_words) {
-  const long columns = static_cast<long>(precisions.shape(0));
   const long size = static_cast<long>(tokens.shape(0));
-  require(columns > 0 && size > 0 && size % columns == 0, "tokens must be whole columns");
-  const long rows = size / columns;
   nb::gil_scoped_release release;
-  const Layout layout(frequencies, firsts, precisions, rows, bounds, lanes, false);
+  const Layout layout(frequencies, firsts, precisions, ends, size, bounds, lanes, false);
   const long blocks = layout.num_blocks();
   require(static_cast<long>(states.shape(0)) == blocks * lanes &&
               static_cast<long>(num_words.shape(0)) == blocks &&
               static_cast<long>(words.shape(0)) == size + blocks,
           "states, num_words or words have the wrong length");
-  for (long c = 0; c < columns; ++c)
-    for (long i = c * rows; i < (c + 1) * rows; ++i)
+  for (long c = 0, i = 0; c < static_cast<long>(ends.shape(0)); ++c)
+    for (; i < ends.data()[c]; ++i)
       require(layout.has(c, tokens.data()[i]), "a token has no frequency");
   parallel_for(static_cast<int>(blocks), [&](int b) {
     long count = 0;
@@ -128,13 +131,11 @@ void encode(Array<const uint16_t> tokens, Array<const uint32_t> frequencies,
 void decode(Array<const uint8_t> data, Array<const int64_t> offsets,
             Array<const int64_t> num_words, Array<const uint32_t> frequencies,
             Array<const int64_t> firsts, Array<const int64_t> precisions,
-            Array<const int64_t> bounds, int lanes, Array<uint32_t> states,
+            Array<const int64_t> ends, Array<const int64_t> bounds, int lanes, Array<uint32_t> states,
             Array<uint16_t> tokens, Array<int64_t> consumed) {
-  const long columns = static_cast<long>(precisions.shape(0));
   const long size = static_cast<long>(tokens.shape(0));
-  require(columns > 0 && size > 0 && size % columns == 0, "tokens must be whole columns");
   nb::gil_scoped_release release;
-  const Layout layout(frequencies, firsts, precisions, size / columns, bounds, lanes, true);
+  const Layout layout(frequencies, firsts, precisions, ends, size, bounds, lanes, true);
   const long blocks = layout.num_blocks();
   require(static_cast<long>(states.shape(0)) == blocks * lanes &&
               static_cast<long>(offsets.shape(0)) == blocks &&
@@ -159,10 +160,10 @@ void decode(Array<const uint8_t> data, Array<const int64_t> offsets,
 
 void bind_entropy(nb::module_& m) {
   m.def("rans_encode", &encode, "tokens"_a, "frequencies"_a, "firsts"_a, "precisions"_a,
-        "bounds"_a, "lanes"_a, "states"_a, "words"_a, "num_words"_a,
+        "ends"_a, "bounds"_a, "lanes"_a, "states"_a, "words"_a, "num_words"_a,
         "Code the columns of tokens; block b's words end before words[bounds[b + 1] + b + 1].");
   m.def("rans_decode", &decode, "data"_a, "offsets"_a, "num_words"_a, "frequencies"_a,
-        "firsts"_a, "precisions"_a, "bounds"_a, "lanes"_a, "states"_a, "tokens"_a, "consumed"_a,
+        "firsts"_a, "precisions"_a, "ends"_a, "bounds"_a, "lanes"_a, "states"_a, "tokens"_a, "consumed"_a,
         "Fill tokens from the blocks in data; consumed[b] is below 0 where words were missing.");
 }
 

@@ -32,11 +32,11 @@ except ImportError:
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Frequencies of the columns of one array."""
+class Sources:
+    """Columns of tokens that are coded together."""
 
-    rows: int
-    """Tokens per column."""
+    lengths: tuple[int, ...]
+    """Tokens of each column, at least one."""
     frequencies: tuple[NDArray[np.uint32], ...]
     """One table per column, adding up to 2^precision."""
     precisions: tuple[int, ...]
@@ -45,7 +45,7 @@ class Columns:
     @property
     def size(self) -> int:
         """All tokens."""
-        return self.rows * len(self.frequencies)
+        return sum(self.lengths)
 
 
 def layout(size: int) -> tuple[NDArray[np.int64], int]:
@@ -62,13 +62,13 @@ def layout(size: int) -> tuple[NDArray[np.int64], int]:
     ], 1 if size < 1 << 12 else 4 if size < 1 << 16 else 16
 
 
-def encode(tokens: NDArray[np.uint16], columns: Columns) -> list[bytes]:
-    """The blocks of the tokens `[columns * rows]`: L uint32 states, then words, little-endian."""
-    bounds, lanes = layout(columns.size)
+def encode(tokens: NDArray[np.uint16], sources: Sources) -> list[bytes]:
+    """The blocks of the tokens of all columns: L uint32 states, then words, little-endian."""
+    bounds, lanes = layout(sources.size)
     blocks = len(bounds) - 1
     if _native is None:
         coded = [
-            _encode_block(tokens, columns, int(bounds[b]), int(bounds[b + 1]), lanes)
+            _encode_block(tokens, sources, int(bounds[b]), int(bounds[b + 1]), lanes)
             for b in range(blocks)
         ]
         return [
@@ -76,10 +76,10 @@ def encode(tokens: NDArray[np.uint16], columns: Columns) -> list[bytes]:
             for states, words in coded
         ]
     states = np.zeros(blocks * lanes, np.uint32)
-    words = np.zeros(columns.size + blocks, np.uint16)
+    words = np.zeros(sources.size + blocks, np.uint16)
     num_words = np.zeros(blocks, np.int64)
     _native.rans_encode(
-        np.ascontiguousarray(tokens), *_flat(columns), bounds, lanes, states, words, num_words
+        np.ascontiguousarray(tokens), *_flat(sources), bounds, lanes, states, words, num_words
     )
     return [
         states[b * lanes : (b + 1) * lanes].astype("<u4").tobytes()
@@ -88,13 +88,13 @@ def encode(tokens: NDArray[np.uint16], columns: Columns) -> list[bytes]:
     ]
 
 
-def decode(data: bytes, offset: int, num_words: list[int], columns: Columns) -> NDArray[np.uint16]:
+def decode(data: bytes, offset: int, num_words: list[int], sources: Sources) -> NDArray[np.uint16]:
     """Tokens of the blocks that start at `offset`, block b with `num_words[b]` words.
 
     Raises:
         CodecError: The words do not decode to the initial states.
     """
-    bounds, lanes = layout(columns.size)
+    bounds, lanes = layout(sources.size)
     sizes = [4 * lanes + 2 * count for count in num_words]
     starts = offset + np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     if starts[-1] > len(data):
@@ -110,11 +110,11 @@ def decode(data: bytes, offset: int, num_words: list[int], columns: Columns) -> 
     words_at = starts[:-1] + 4 * lanes
     counts = np.array(num_words, np.int64)
     if _native is None:
-        tokens, used = _decode_blocks(flat, words_at, counts, columns, bounds, lanes, states)
+        tokens, used = _decode_blocks(flat, words_at, counts, sources, bounds, lanes, states)
     else:
-        tokens, used = np.zeros(columns.size, np.uint16), np.zeros(len(counts), np.int64)
+        tokens, used = np.zeros(sources.size, np.uint16), np.zeros(len(counts), np.int64)
         _native.rans_decode(
-            flat, words_at, counts, *_flat(columns), bounds, lanes, states, tokens, used
+            flat, words_at, counts, *_flat(sources), bounds, lanes, states, tokens, used
         )
     wrong = (used != counts) | (states.reshape(-1, lanes) != LOW).any(1)
     if wrong.any():
@@ -124,37 +124,40 @@ def decode(data: bytes, offset: int, num_words: list[int], columns: Columns) -> 
     return tokens
 
 
-def _flat(columns: Columns) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]:
-    """Frequencies end to end, where each table starts, and precisions."""
-    firsts = np.concatenate([[0], np.cumsum([len(f) for f in columns.frequencies])])
+def _flat(
+    sources: Sources,
+) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Frequencies end to end, where each table starts, precisions, column ends."""
+    firsts = np.concatenate([[0], np.cumsum([len(f) for f in sources.frequencies])])
     return (
-        np.concatenate(columns.frequencies).astype(np.uint32),
+        np.concatenate(sources.frequencies).astype(np.uint32),
         firsts.astype(np.int64),
-        np.array(columns.precisions, np.int64),
+        np.array(sources.precisions, np.int64),
+        np.cumsum(sources.lengths).astype(np.int64),
     )
 
 
-def _pieces(columns: Columns, begin: int, end: int) -> list[tuple[int, int, int]]:
+def _pieces(sources: Sources, begin: int, end: int) -> list[tuple[int, int, int]]:
     """(column, begin, end) of each piece of [begin, end)."""
-    pieces = []
-    while begin < end:
-        column = begin // columns.rows
-        stop = min((column + 1) * columns.rows, end)
-        pieces.append((column, begin, stop))
-        begin = stop
+    pieces, first = [], 0
+    for column, length in enumerate(sources.lengths):
+        start, stop = max(begin, first), min(end, first + length)
+        if start < stop:
+            pieces.append((column, start, stop))
+        first += length
     return pieces
 
 
 def _encode_block(
-    tokens: NDArray[np.uint16], columns: Columns, begin: int, end: int, lanes: int
+    tokens: NDArray[np.uint16], sources: Sources, begin: int, end: int, lanes: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint16]]:
     """States and words of one block; the same steps as rans.cpp, all lanes of a step at once."""
     states = np.full(lanes, LOW, np.uint64)
     written: list[NDArray[np.uint16]] = []
-    for column, start, stop in reversed(_pieces(columns, begin, end)):
-        frequencies = columns.frequencies[column].astype(np.uint64)
+    for column, start, stop in reversed(_pieces(sources, begin, end)):
+        frequencies = sources.frequencies[column].astype(np.uint64)
         firsts = np.cumsum(frequencies) - frequencies
-        precision = np.uint64(columns.precisions[column])
+        precision = np.uint64(sources.precisions[column])
         piece = tokens[start:stop]
         for step in range((len(piece) - 1) // lanes, -1, -1):
             token = piece[step * lanes : (step + 1) * lanes]
@@ -170,23 +173,23 @@ def _decode_blocks(
     data: NDArray[np.uint8],
     offsets: NDArray[np.int64],
     num_words: NDArray[np.int64],
-    columns: Columns,
+    sources: Sources,
     bounds: NDArray[np.int64],
     lanes: int,
     states: NDArray[np.uint32],
 ) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
     """What `_native.rans_decode` fills; leaves the final states in `states`."""
-    tokens = np.zeros(columns.size, np.uint16)
+    tokens = np.zeros(sources.size, np.uint16)
     used = np.zeros(len(num_words), np.int64)
-    slots = [np.repeat(np.arange(len(f), dtype=np.uint16), f) for f in columns.frequencies]
+    slots = [np.repeat(np.arange(len(f), dtype=np.uint16), f) for f in sources.frequencies]
     for b, at in enumerate(offsets.tolist()):
         words = data[at : at + 2 * int(num_words[b])].view("<u2").astype(np.uint64)
         lane_states = states[b * lanes : (b + 1) * lanes].astype(np.uint64)
         used[b] = _decode_block(
             words,
-            columns,
+            sources,
             slots,
-            _pieces(columns, int(bounds[b]), int(bounds[b + 1])),
+            _pieces(sources, int(bounds[b]), int(bounds[b + 1])),
             lane_states,
             tokens,
         )
@@ -196,7 +199,7 @@ def _decode_blocks(
 
 def _decode_block(
     words: NDArray[np.uint64],
-    columns: Columns,
+    sources: Sources,
     slots: list[NDArray[np.uint16]],
     pieces: list[tuple[int, int, int]],
     states: NDArray[np.uint64],
@@ -205,9 +208,9 @@ def _decode_block(
     """Words read, or -1 - that number where one was missing."""
     lanes, read = len(states), 0
     for column, begin, end in pieces:
-        frequencies = columns.frequencies[column].astype(np.uint64)
+        frequencies = sources.frequencies[column].astype(np.uint64)
         firsts = np.cumsum(frequencies) - frequencies
-        precision = np.uint64(columns.precisions[column])
+        precision = np.uint64(sources.precisions[column])
         mask = (np.uint64(1) << precision) - np.uint64(1)
         for start in range(begin, end, lanes):
             count = min(lanes, end - start)

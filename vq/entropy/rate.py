@@ -17,10 +17,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .body import ColumnModel, write_models
 from .lanes import layout
-from .rans import MAX_COLUMNS, MAX_MAGNITUDE, ColumnModel, write_models
 from .tables import STATE_LOSS
-from .tokens import Alphabet
+from .tokens import MAX_MAGNITUDE, Alphabet
 
 HEADER_BYTES = 7
 """Version, type, dimensions and number of words of a short array."""
@@ -55,8 +55,8 @@ def rate(x: Float[Tensor, "*shape"], *, columns: bool = False) -> Float[Tensor, 
     values = x.detach().double().cpu().numpy()
     if not np.isfinite(values).all() or np.abs(values).max(initial=0) > MAX_MAGNITUDE:
         raise ValueError("`x` must be finite and within 2^60.")
-    if columns and (x.ndim != 2 or x.shape[1] > MAX_COLUMNS):
-        raise ValueError(f"`x` must be [n, d <= {MAX_COLUMNS}] for columns, got {list(x.shape)}.")
+    if columns and x.ndim != 2:
+        raise ValueError(f"`x` must be [n, d] for columns, got {list(x.shape)}.")
     bits = 8.0 * (HEADER_BYTES + x.ndim)
     if values.size == 0:
         return x.new_tensor(bits, dtype=torch.float32)
@@ -104,9 +104,8 @@ def _middles(alphabet: Alphabet) -> NDArray[np.float64]:
     ends = [_distances(np.arange(count + 1)) for count in (alphabet.below, alphabet.above)]
     below, above = [(edges[:-1] + edges[1:] - 1) / 2 for edges in ends]
     last = alphabet.low + alphabet.size - 1
-    return np.concatenate(
-        [alphabet.low - 1 - below[::-1], np.arange(alphabet.low, last + 1), last + 1 + above]
-    )
+    inside = np.arange(alphabet.low, last + 1, dtype=np.float64)
+    return np.concatenate([alphabet.low - 1 - below[::-1], inside, last + 1 + above])
 
 
 def _distances(kinds: NDArray[np.int64]) -> NDArray[np.float64]:

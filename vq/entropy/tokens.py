@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contract import CodecError
+
 MAX_TOKENS = 1 << 15
 """Largest alphabet: half of the 2^16 slots that the widest frequency table has."""
 FEW_TOKENS = 64
@@ -143,3 +145,40 @@ def unpack_raw(data: bytes, widths: NDArray[np.int64]) -> NDArray[np.uint64]:
     lower, upper = words[starts // 64] >> shift, words[starts // 64 + 1]
     values = lower | upper << np.uint64(1) << (np.uint64(63) - shift)
     return values & ((np.uint64(1) << widths.astype(np.uint64)) - np.uint64(1))
+
+
+class RawBits:
+    """The raw bits at the end of a file, taken column by column.
+
+    Raises:
+        CodecError: By `of` and `finish`, where the data does not end with them.
+    """
+
+    def __init__(self, data: bytes, offset: int) -> None:
+        self._data, self._start, self._bit = data, offset, 0
+
+    @property
+    def offset(self) -> int:
+        """Where the bits not yet taken begin."""
+        return self._start + self._bit // 8
+
+    def of(self, tokens: NDArray[np.uint16], alphabet: Alphabet) -> NDArray[np.uint64]:
+        """Raw bits of tokens that stand for classes, in order."""
+        widths = alphabet.raw_bits[tokens]
+        first, skipped = divmod(self._bit, 8)
+        total = skipped + int(widths.sum())
+        begin = self._start + first
+        end = begin + (total + 7) // 8
+        if end > len(self._data):
+            raise CodecError(f"raw bits end at byte {end}", offset=len(self._data))
+        self._bit += total - skipped
+        section = self._data[begin:end]
+        return unpack_raw(section, np.concatenate([[skipped], widths]).astype(np.int64))[1:]
+
+    def finish(self) -> None:
+        """Raise unless the section was read to its end."""
+        end = self._start + (self._bit + 7) // 8
+        if end != len(self._data):
+            raise CodecError("bytes behind the raw bits", offset=end)
+        if self._bit % 8 and self._data[end - 1] >> self._bit % 8:
+            raise CodecError("the padding is not zero", offset=end - 1)
