@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vq.asset import AssetError, AssetWriter, constant, open_asset
+from vq.asset import AssetError, AssetWriter, SetCodec, constant, open_asset, set_order
 
 from .asset_files import example, join, parts
 from .fuzzing import Target
@@ -36,8 +36,16 @@ def _one_codec_each() -> list[bytes]:
     wide = (random.normal(0, 1, 60) ** 9 * 1e4).round().astype(np.int64)
     floats = random.normal(size=(20, 3)).astype(np.float32)
     files = []
-    for codec, array in (("raw", floats), ("planes", floats), ("rans", integers), ("rans", wide)):
-        writer = AssetWriter(codec)
+    points = random.integers(0, 40, (30, 5)).astype(np.int32)
+    for codec, array in (
+        ("raw", floats),
+        ("planes", floats),
+        ("rans", integers),
+        ("rans", wide),
+        ("set", points[set_order(points)]),
+        (SetCodec(preset="fast"), points[set_order(points)]),
+    ):
+        writer = AssetWriter("one")
         writer.array("only", writer.encode("only", array, codec))
         files.append(writer.to_bytes())
     return files

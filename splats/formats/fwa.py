@@ -80,8 +80,8 @@ class FwaOptions:
         return _DEFAULTS[name] / self.quality if chosen is None else chosen
 
 
-_DEFAULTS = {"scale": 1 / 16, "rotation": 1 / 48, "opacity": 1 / 8, "color": 1 / 48, "sh": 1 / 24}
-_POSITION_SHARE = 1 / 8  # of the size of small Gaussians, at quality 1
+_DEFAULTS = {"scale": 1 / 12, "rotation": 1 / 28, "opacity": 1 / 5, "color": 1 / 14, "sh": 1 / 12}
+_POSITION_SHARE = 1 / 4  # of the size of small Gaussians, at quality 1
 
 
 class FwaSource:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ ARRAYS = ("means", "log_scales", "quats", "logit_opacities", "sh0", "shN")
 """What a file of kind "splats" holds: the fields of `Gaussians`, the most telling first."""
 
 _BASIS_BITS = 14
+_MEAN_DECIMALS = 3  # a twentieth of a step; what is cut off moves into the coefficients
 
 
 @dataclass(frozen=True)
@@ -136,13 +137,15 @@ def _harmonics(writer: AssetWriter, shN: Tensor, *, step: float) -> Node:
     if not rows.size:
         return constant(0.0, "float32", tuple(shN.shape))
     basis = fit_klt(rows, bits=_BASIS_BITS)
+    basis = replace(basis, mean=np.round(basis.mean, _MEAN_DECIMALS))
+    mean = [float(str(value)) for value in basis.mean]  # the decimals, not their float32
     found = np.rint(basis.forward(rows) / step).astype(np.int32)
     used = 1 + int(np.flatnonzero(found.any(axis=0)).max(initial=-1))
     if used == 0:
-        mean = scale(constant(0, "int32", rows.shape), step=[1.0], origin=basis.mean.tolist())
-        return reshape(mean, tuple(shN.shape))
+        middle = scale(constant(0, "int32", rows.shape), step=[1.0], origin=mean)
+        return reshape(middle, tuple(shN.shape))
     directions = writer.encode("sh_basis", basis.rows[:used], "rans")
     coefficients = writer.encode("sh", found[:, :used], "rans")
     unit = step * 2.0**-_BASIS_BITS
-    node = linear(coefficients, directions, step=unit, origin=basis.mean.tolist())
+    node = linear(coefficients, directions, step=unit, origin=mean)
     return reshape(node, tuple(shN.shape))

@@ -69,7 +69,7 @@ class Constant(Operation):
             limits = np.iinfo(kind.dtype)
             if type(value) is not int or not limits.min <= value <= limits.max:
                 raise HeaderError(f"`value` must be a number of type {kind.dtype}, got {value}.")
-        elif abs(value) > np.finfo(kind.dtype).max:
+        elif abs(value) > float(np.finfo(kind.dtype).max):
             raise HeaderError(f"`value` {value} is beyond the range of {kind.dtype}.")
         return cls(kind.dtype, kind.shape, value)
 
