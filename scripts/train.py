@@ -59,6 +59,8 @@ class Train(Common):
     """Reduce the photos by this factor."""
     test_every: int = 8
     """Hold out every n-th photo for evaluation."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints; None saves one every minute."""
     resume: bool = False
     """Continue the run in `--out` with its saved settings."""
     overwrite: bool = False
@@ -170,7 +172,7 @@ def run(config: Any) -> dict[str, Any]:
             trainee,
             directory,
             budget=Budget(settings.max_steps, settings.max_seconds),
-            cadence=Cadence(preview_every=500 if capture.test else None),
+            cadence=_cadence(config, capture),
             started=STARTED_AT,
             progress=make_progress(console),
             on_step=None if viewer is None else viewer.update,
@@ -205,6 +207,17 @@ def _watched(
     ) as viewer:
         console.print(f"Open {viewer.url} in a browser to watch the training.")
         yield viewer
+
+
+def _cadence(config: Train, capture: Capture) -> Cadence:
+    preview_every = 500 if capture.test else None
+    if config.checkpoint_every is None:
+        return Cadence(preview_every=preview_every)
+    return Cadence(
+        checkpoint_every_steps=config.checkpoint_every,
+        checkpoint_every_seconds=None,
+        preview_every=preview_every,
+    )
 
 
 def _max_steps(config: Train) -> int | None:
