@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,7 @@ class SpzHeader:
         return (position, 1, 3, 3, rotation, 3 * ((self.sh_degree + 1) ** 2 - 1))
 
 
+@runtime_checkable
 class _Stream(Protocol):
     """Uncompressed bytes of one attribute, read front to back."""
 

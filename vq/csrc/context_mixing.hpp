@@ -23,13 +23,13 @@ struct MixingTables {
   std::array<uint16_t, 256> trust;
 
   MixingTables() {
-    // 1069558593 = 2^30 exp(-1/256), rounded.
+    // 1069555701 = 2^30 exp(-1/256), rounded.
     uint64_t power = uint64_t{1} << 30;
     for (int k = 0; k <= kLogitMax; ++k) {
       const uint64_t upper = (uint64_t{1} << 58) / ((uint64_t{1} << 30) + power);
       cdf[kLogitMax + k] = static_cast<uint32_t>(upper);
       cdf[kLogitMax - k] = static_cast<uint32_t>((uint64_t{1} << 28) - upper);
-      power = power * 1069558593 >> 30;
+      power = (power * 1069555701 + (1 << 29)) >> 30;
     }
     int k = -kLogitMax;
     for (int q = 0; q < 4096; ++q) {

@@ -26,7 +26,7 @@ class Block:
 
     points: UInt32[np.ndarray, "n 3"]
     """The upper bits of the positions, in Morton order."""
-    neighbors: Int32[np.ndarray, "n 12"]
+    neighbors: Int32[np.ndarray, "m 12"]
     """`earlier_neighbors` of the points; [0, 12] under the fast preset."""
     columns: list[UInt32[np.ndarray, "n"]]
     """In the order of `SetHeader.coded_columns`; a decoder replaces them one by one."""

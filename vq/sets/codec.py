@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Shaped, UInt32
@@ -42,7 +42,7 @@ def encode(
     columns: Mapping[str, NDArray[Any]],
     *,
     parents: Mapping[str, Sequence[str]] | None = None,
-    preset: Literal["small", "fast"] = "small",
+    preset: str = "small",
 ) -> bytes:
     """A set of points as bytes; the order of the points is not kept.
 

@@ -136,7 +136,7 @@ def tables() -> Tables:
     for k in range(LOGIT_MAX + 1):
         cdf[LOGIT_MAX + k] = (1 << 58) // ((1 << 30) + power)
         cdf[LOGIT_MAX - k] = one - cdf[LOGIT_MAX + k]
-        power = power * 1069558593 >> 30
+        power = power * 1069555701 + (1 << 29) >> 30
     logit, k = [], -LOGIT_MAX
     for q in range(4096):
         while k < LOGIT_MAX and cdf[k + LOGIT_MAX] >> 15 < 2 * q + 1:
