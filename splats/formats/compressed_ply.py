@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8, UInt32
 from numpy import ndarray
+from numpy.typing import NDArray
 
 from runs.files import replacing
 
@@ -160,7 +160,7 @@ class CompressedPlySource:
         bad = ~np.isfinite(table)
         if bad.any():
             row, place = divmod(int(bad.argmax()), table.shape[1])
-            inside = (rows.dtype.fields or {})[_BOUNDS[place]][1]
+            inside = dict(rows.dtype.fields or {})[_BOUNDS[place]][1]
             offset = self._offsets["chunk"] + (first + row) * rows.itemsize + inside
             message = f"of block {first + row} must be finite, got {table[row, place]}."
             raise FormatError(self.path, message, field=_BOUNDS[place], offset=offset)
@@ -213,7 +213,7 @@ class CompressedPlySource:
         self._element("sh", tuple(f"f_rest_{index}" for index in range(len(sh.names))), "u1")
         return degrees[len(sh.names)]
 
-    def _map(self, element: Element) -> ndarray[Any, Any]:
+    def _map(self, element: Element) -> NDArray[np.void]:
         dtype = element.dtype(self.header.encoding)
         if element.count == 0:
             return np.empty(0, dtype)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from numpy import ndarray
+from numpy.typing import NDArray
 
 from ..gaussians import Gaussians
 from ..sh import num_sh_bases
@@ -85,7 +86,7 @@ class Section:
     """Gaussians in use."""
     degree: int
     """Degree of the spherical harmonics, 0 to 3."""
-    rows: ndarray[Any, Any]
+    rows: NDArray[Any]
     """A view of the file, [count] of `row_dtype`."""
     rows_at: int
     """Offset of the first row."""
@@ -95,7 +96,7 @@ class Section:
     """The value of a 16-bit position in the center of its bucket."""
     centers: Float32[ndarray, "buckets 3"]
     """Centers of the buckets; empty at level 0."""
-    ends: ndarray[Any, Any]
+    ends: NDArray[Any]
     """Number of Gaussians up to the end of each bucket, [buckets]."""
 
 
@@ -174,7 +175,7 @@ class KsplatSource:
             shN=torch.from_numpy(shN),
         )
 
-    def _decode_sh(self, part: ndarray[Any, Any], degree: int) -> Float[ndarray, "n rest 3"]:
+    def _decode_sh(self, part: NDArray[Any], degree: int) -> Float[ndarray, "n rest 3"]:
         shN = np.zeros((len(part), num_sh_bases(self.sh_degree) - 1, 3), np.float32)
         if degree == 0:
             return shN

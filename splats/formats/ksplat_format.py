@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from numpy import ndarray
+from numpy.typing import NDArray
 
 from runs.files import replacing
 
@@ -194,7 +195,7 @@ def _pack(
     options: KsplatOptions,
     centers: Float[ndarray, "n 3"] | None,
     sh_range: tuple[float, float],
-) -> ndarray[Any, Any]:
+) -> NDArray[Any]:
     rows = np.zeros(len(chunk), row_dtype(options.level, degree))
     scales = chunk.log_scales.double().exp().numpy()
     if centers is None:

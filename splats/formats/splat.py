@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
+from numpy.typing import NDArray
 
 from runs.files import replacing
 
@@ -99,9 +100,7 @@ class SplatSource:
                 shN=torch.zeros(len(part), 0, 3),
             )
 
-    def _check(
-        self, field: str, part: ndarray[Any, Any], wrong: ndarray[Any, Any], start: int
-    ) -> None:
+    def _check(self, field: str, part: NDArray[Any], wrong: NDArray[Any], start: int) -> None:
         if not wrong.any():
             return
         row, column = divmod(int(wrong.argmax()), 3)
@@ -163,7 +162,7 @@ class SplatFormat:
         )
 
 
-def _pack(chunk: Gaussians) -> ndarray[Any, Any]:
+def _pack(chunk: Gaussians) -> NDArray[Any]:
     """Rows of `ROW`."""
     rows = np.empty(len(chunk), ROW)
     rows["means"] = chunk.means.numpy()

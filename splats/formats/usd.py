@@ -22,7 +22,7 @@ from runs.files import replacing
 from .contract import FileSummary, FormatError, LossReport, Source, refuse_existing
 from .frames import in_frame
 from .usd_crate import MAGIC, convert_layer
-from .usd_output import write_layer
+from .usd_output import Sink, write_layer
 from .usd_splats import FRAMES, UsdSource, open_layer
 from .usd_text import UsdText
 
@@ -173,7 +173,7 @@ def _first_layer(path: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _packaged(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
+def _packaged(file: BinaryIO, name: str) -> Iterator[Sink]:
     """A file inside a new package whose bytes start at a multiple of 64, as USD maps them."""
     entry = zipfile.ZipInfo(name)  # dated 1980: the same scene gives the same bytes
     entry.compress_type = zipfile.ZIP_STORED
@@ -184,4 +184,4 @@ def _packaged(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
     )
     with zipfile.ZipFile(file, "w", allowZip64=False) as package:
         with package.open(entry, "w") as member:
-            yield member  # pyright: ignore[reportReturnType]
+            yield member

@@ -6,7 +6,7 @@ Reference: openusd.org, UsdVolParticleField3DGaussianSplat (26.03); attribute na
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -31,7 +31,16 @@ _ARRAYS: tuple[tuple[str, int, Callable[[Gaussians], Tensor]], ...] = (
 )
 
 
-def write_layer(file: BinaryIO, source: Source, *, up_axis: str) -> None:
+@runtime_checkable
+class Sink(Protocol):
+    """What bytes are written to: a file, or a member of a package."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take all of `data`."""
+        ...
+
+
+def write_layer(file: Sink, source: Source, *, up_axis: str) -> None:
     """Write `source`, which is gone through once per array.
 
     Args:
@@ -68,7 +77,7 @@ def write_layer(file: BinaryIO, source: Source, *, up_axis: str) -> None:
 
 
 def _write_array(
-    file: BinaryIO,
+    file: Sink,
     source: Source,
     declaration: str,
     width: int,

@@ -91,9 +91,7 @@ class UsdSource:
                 read = {name: reader.take(size) for name, reader in readers.items()}
                 yield placed(self._assemble(read, size, degree), prim.matrix)
 
-    def _assemble(
-        self, read: dict[str, Float[Tensor, "rows width"]], size: int, degree: int
-    ) -> Gaussians:
+    def _assemble(self, read: dict[str, Tensor], size: int, degree: int) -> Gaussians:
         sh = read[COEFFICIENTS].reshape(size, num_sh_bases(degree), 3)
         shN = torch.zeros(size, num_sh_bases(self.sh_degree) - 1, 3)
         shN[:, : num_sh_bases(degree) - 1] = sh[:, 1:]
