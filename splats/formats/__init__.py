@@ -40,6 +40,7 @@ __all__ = [
     "formats",
     "in_frame",
     "load",
+    "name_of",
     "open_source",
     "refuse_existing",
     "save",
@@ -55,7 +56,12 @@ def formats() -> dict[str, Format]:
     return {name: load_plugin(FORMATS, name)() for name in list_plugins(FORMATS)}
 
 
-def find_format(path: Path, *, name: str | None = None) -> Format:
+def name_of(format_: Format) -> str:
+    """The name of an installed format."""
+    return next(name for name, known in formats().items() if known is format_)
+
+
+def find_format(path: Path, *, name: str | None = None, writing: bool = False) -> Format:
     """The format of a file: by `name`, by its first bytes if it exists, by the end of its name.
 
     Where several formats share first bytes or endings, the longest that fits wins, so that
@@ -65,6 +71,7 @@ def find_format(path: Path, *, name: str | None = None) -> Format:
     Args:
         path: A file or folder, there or yet to be written.
         name: Name of a format, as in `formats()`; None to find it.
+        writing: What is there now does not matter, as it will be replaced.
 
     Raises:
         ValueError: No installed format fits.
@@ -77,7 +84,7 @@ def find_format(path: Path, *, name: str | None = None) -> Format:
             raise ValueError(f"no format {name!r}; expected one of {', '.join(known)}{hint}")
         return known[name]
     start = b""
-    if path.is_file():
+    if path.is_file() and not writing:
         with path.open("rb") as file:
             start = file.read(_MAGIC_BYTES)
     lower = path.name.lower()
@@ -156,7 +163,7 @@ def save(
     """
     path = Path(path)
     source = InMemory(gaussians, antialiased=antialiased)
-    return find_format(path).write(source, path, options=options, overwrite=overwrite)
+    return find_format(path, writing=True).write(source, path, options=options, overwrite=overwrite)
 
 
 def summarize(path: str | Path) -> FileSummary:

@@ -1,0 +1,210 @@
+"""Convert a splat file to another format and measure what was lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from jaxtyping import Float
+from PIL import Image
+from rich.table import Table
+from torch import Tensor
+
+from captures import Similarity
+from captures.rotations import quats_to_rotmats
+from splats.formats import find_format
+from splats.formats.conversion import Conversion, Pictures, convert
+from splats.formats.edits import Edits
+from splats.scene import scene_file
+
+from .common import Common, console
+
+_METERS = {"mm": 0.001, "cm": 0.01, "m": 1.0, "km": 1000.0, "in": 0.0254, "ft": 0.3048}
+_MAX_PICTURES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert(Common):
+    """Flags of `fieldwright convert`."""
+
+    source: Annotated[Path, tyro.conf.Positional]
+    """A splat file or folder of any format, or a run folder."""
+    output: Annotated[Path, tyro.conf.Positional]
+    """The file to write; its ending tells the format unless --to does."""
+    to: str | None = None
+    """Name of the target format, such as spz; None takes it from the ending of OUTPUT."""
+    sh_degree: int | None = None
+    """Highest degree of the spherical harmonics to keep."""
+    crop: tuple[float, float, float, float, float, float] | None = None
+    """Keep what lies in a box: min x y z, max x y z, in the axes and units of the source."""
+    min_opacity: float = 0.0
+    """Drop Gaussians below this opacity, 0 to 1."""
+    max_gaussians: int | None = None
+    """Keep at most so many: those with the largest opacity times area."""
+    transform: str | None = None
+    """JSON, or a file of it: a 4x4 matrix, or {"scale", "rotation" (3x3 or wxyz), "translation"}.
+    Applied in the axes of the source."""
+    units: str | None = None
+    """Change of unit such as mm:m, or a factor on all lengths; after --transform."""
+    frame: str | None = None
+    """Directions of +X +Y +Z in the source, such as RUB, where its file is silent or wrong."""
+    option: tuple[str, ...] = ()
+    """Settings of the target format, each as NAME=VALUE."""
+    views: int = 6
+    """Pictures that source and output are compared by; 0 renders nothing."""
+    picture: Path | None = None
+    """Write a PNG with the source, the output and ten times their difference side by side."""
+    overwrite: bool = False
+    """Replace an existing output."""
+
+
+def run(config: Convert) -> dict[str, Any]:
+    """Convert, print the loss report; returns the `--json` summary."""
+    if not 0 <= config.views <= _MAX_PICTURES:
+        raise ValueError(f"`--views` must be 0 to {_MAX_PICTURES}, got {config.views}.")
+    if config.picture is not None and config.picture.exists() and not config.overwrite:
+        raise FileExistsError(f"{config.picture} exists; choose another name or --overwrite.")
+    is_run = (config.source / "config.json").is_file()
+    done = convert(
+        scene_file(config.source) if is_run else config.source,
+        config.output,
+        to=config.to,
+        frame=config.frame,
+        edits=Edits(
+            sh_degree=config.sh_degree,
+            crop=None if config.crop is None else torch.tensor(config.crop).view(2, 3),
+            min_opacity=config.min_opacity,
+            max_gaussians=config.max_gaussians,
+            placement=_placement(config),
+        ),
+        options=_options(config),
+        pictures=Pictures(count=config.views),
+        overwrite=config.overwrite,
+    )
+    _print(done)
+    if config.picture is not None:
+        _draw(done, config.picture)
+    return done.summary()
+
+
+def _options(config: Convert) -> Any:
+    """The target format's `Options` from `--option NAME=VALUE`."""
+    chosen = find_format(config.output, name=config.to, writing=True).Options
+    arguments: list[str] = []
+    for text in config.option:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"`--option` must be NAME=VALUE, got {text!r}.")
+        arguments += [f"--{name.replace('_', '-')}", value]
+    return tyro.cli(chosen, args=_flags(arguments), prog="fieldwright convert --option")
+
+
+def _flags(arguments: list[str]) -> list[str]:
+    """`--name true` as tyro wants booleans: `--name` and `--no-name`."""
+    flags: list[str] = []
+    for name, value in zip(arguments[::2], arguments[1::2], strict=True):
+        lower = value.lower()
+        if lower in ("true", "false"):
+            flags.append(name if lower == "true" else f"--no-{name[2:]}")
+        else:
+            flags += [name, value]
+    return flags
+
+
+def _placement(config: Convert) -> Float[Tensor, "4 4"]:
+    """T_target_source of `--transform`, then `--units`."""
+    matrix = torch.eye(4, dtype=torch.float64)
+    if config.transform is not None:
+        matrix = _read_transform(config.transform)
+    if config.units is not None:
+        matrix = matrix.clone()
+        matrix[:3] *= _factor(config.units)
+    return matrix
+
+
+def _read_transform(text: str) -> Float[Tensor, "4 4"]:
+    """The matrix in a JSON text or file."""
+    inline = text.lstrip().startswith(("[", "{"))
+    try:
+        value = json.loads(text if inline else Path(text).read_text(encoding="utf-8"))
+        if isinstance(value, dict):
+            return _read_similarity(value).matrix()
+        matrix = torch.tensor(value, dtype=torch.float64)
+    except (ValueError, TypeError, KeyError, UnicodeDecodeError) as error:
+        raise ValueError(f"`--transform` cannot be read from {text!r}: {error}.") from None
+    if matrix.shape != (4, 4):
+        raise ValueError(f"`--transform` must be a 4x4 matrix, got {list(matrix.shape)}.")
+    return matrix
+
+
+def _read_similarity(value: dict[str, Any]) -> Similarity:
+    """x_target = scale * rotation @ x_source + translation."""
+    unknown = set(value) - {"scale", "rotation", "translation"}
+    if unknown:
+        raise ValueError(f"unknown keys {sorted(unknown)}")
+    rotation = torch.tensor(value.get("rotation", torch.eye(3).tolist()), dtype=torch.float64)
+    if rotation.shape == (4,):
+        rotation = quats_to_rotmats(rotation)
+    if rotation.shape != (3, 3) or not torch.allclose(
+        rotation @ rotation.T, torch.eye(3, dtype=torch.float64), atol=1e-4
+    ):
+        raise ValueError("`rotation` is neither a rotation matrix nor a quaternion wxyz")
+    translation = torch.tensor(value.get("translation", [0.0] * 3), dtype=torch.float64)
+    return Similarity(float(value.get("scale", 1.0)), rotation, translation)
+
+
+def _factor(units: str) -> float:
+    """The factor on lengths of `FROM:TO` or of a number."""
+    source, colon, target = units.partition(":")
+    if colon and source in _METERS and target in _METERS:
+        return _METERS[source] / _METERS[target]
+    try:
+        factor = float(units)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor < float("inf"):
+        raise ValueError(
+            f"`--units` must be a factor above 0 or FROM:TO of {', '.join(_METERS)}, got {units!r}."
+        )
+    return factor
+
+
+def _print(done: Conversion) -> None:
+    """The loss report."""
+    table = Table(show_header=False, box=None, title=str(done.output), title_justify="left")
+    table.add_row("format", done.format_name)
+    table.add_row("Gaussians", f"{done.num_primitives:,}")
+    table.add_row("bytes", f"{done.num_bytes:,} of {done.source_bytes:,} before")
+    table.add_row("bits per Gaussian", f"{done.bits_per_gaussian:.1f}")
+    table.add_row("written in", f"{done.encode_seconds:.2f} s")
+    if done.decode_seconds is not None:
+        table.add_row("read in", f"{done.decode_seconds:.2f} s")
+    if done.render_psnr is not None:
+        table.add_row("pictures", f"{done.render_psnr:.2f} dB PSNR against the source")
+    console.print(table)
+    if done.max_errors:
+        errors = Table("attribute", "largest error", "mean error", box=None)
+        for name, value in done.max_errors.items():
+            errors.add_row(name, f"{value:.3g}", f"{done.mean_errors[name]:.3g}")
+        console.print(errors)
+    else:
+        console.print("Every value is stored exactly.")
+    for note in done.notes:
+        console.print(note)
+
+
+def _draw(done: Conversion, path: Path) -> None:
+    """A row per view: source, output, ten times the difference."""
+    if done.pictures is None:
+        raise ValueError("`--picture` needs rendered views; use --views 1 or more.")
+    before, after = done.pictures
+    difference = (10 * (before - after).abs()).clamp(max=1)
+    rows = torch.cat([before, after, difference], dim=2)
+    pixels = rows.mul(255).round().to(torch.uint8).flatten(0, 1).numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    console.print(f"Wrote {path}")
