@@ -2,8 +2,8 @@
 
 from . import rans
 from .adaptive import AdaptiveCodec
-from .plain import PcodecCodec, RawCodec
+from .pcodec import PcodecCodec
 from .rans import RansCodec
 from .rate import order0_bits, rate
 
-__all__ = ["AdaptiveCodec", "PcodecCodec", "RansCodec", "RawCodec", "order0_bits", "rans", "rate"]
+__all__ = ["AdaptiveCodec", "PcodecCodec", "RansCodec", "order0_bits", "rans", "rate"]

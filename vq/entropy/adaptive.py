@@ -131,13 +131,13 @@ def _choose(counts: NDArray[np.float64], sources: int) -> NDArray[np.uint8]:
     """A source for each chunk: those that make the chunks short, learned in turn with them."""
     overall = counts.sum(0) / counts.sum()
     # The first sources are equal shares of the chunks, by how unlikely these are on the whole.
-    surprise = counts @ -np.log2(np.maximum(overall, 1e-12)) / counts.sum(1)
+    surprise = counts @ -np.log2(np.maximum(overall, 1e-9)) / counts.sum(1)
     ranks = np.argsort(np.argsort(surprise, kind="stable"), kind="stable")
     chosen = ranks * sources // len(counts)
     for _ in range(ROUNDS):
         totals = np.zeros((sources, counts.shape[1]))
         np.add.at(totals, chosen, counts)
-        smooth = totals + overall
+        smooth = totals + overall + 1e-9
         lengths = -np.log2(smooth / smooth.sum(1, keepdims=True))
         chosen = np.argmin(counts @ lengths.T, axis=1)
     return chosen.astype(np.uint8)

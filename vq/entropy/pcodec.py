@@ -1,16 +1,15 @@
-"""Arrays as they are, and streams of numbers through pcodec.
+"""Streams of numbers, integers or floats, through pcodec.
 
-Bytes of `raw`: a header, then the items in little-endian order, last dimension fastest; a header is
-one byte for the type (an index into `DTYPES`), one byte for the number of dimensions (at most 8)
-and each dimension as `varint`. Bytes of `pcodec`: the same header, then per column of a 2-D array,
-or once, the length of a standalone pcodec file as `varint` and the file. Types that pcodec lacks
-(bool, 8 bits) are widened to 16 bits inside it.
+Bytes: one byte for the type (an index into `DTYPES`), one byte for the number of dimensions (at
+most 8), each dimension as `varint`; then per column of a 2-D array, or once, the length of a
+standalone pcodec file as `varint` and the file. Types that pcodec lacks (bool, 8 bits) are widened
+to 16 bits inside it.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -32,45 +31,10 @@ MAX_COLUMNS = 1 << 12
 """Most columns that pcodec codes one by one; others are coded as one stream."""
 LEVEL = 8
 """pcodec's own default; 12 gains 0.1 to 0.3 % and encodes at two thirds of the speed."""
-CHUNK = 1 << 18
-"""pcodec's largest chunk: no page claims more numbers."""
-
-
-class RawCodec:
-    """Any array of numbers, uncompressed; see the module for the bytes."""
-
-    name = "raw"
-    lossless = True
-
-    def encode(self, array: NDArray[Any]) -> bytes:
-        """`array` as bytes.
-
-        Raises:
-            ValueError: It is not of a type in `DTYPES`, or has more than 8 dimensions.
-        """
-        array = np.asarray(array)
-        header, dtype = _write_header(array)
-        return header + array.astype(dtype, copy=False).tobytes()
-
-    def decode(self, data: bytes, *, max_items: int = MAX_ITEMS) -> NDArray[Any]:
-        """The array in `data`; see `vq.contract.Codec`."""
-        dtype, shape, offset = _read_header(data, max_items)
-        size = math.prod(shape) * dtype.itemsize
-        if len(data) - offset != size:
-            raise CodecError(f"{len(data) - offset} bytes of items, expected {size}", offset=offset)
-        if dtype.kind == "b" and any(byte > 1 for byte in set(data[offset:])):
-            raise CodecError("a truth value is neither 0 nor 1", offset=offset)
-        items = np.frombuffer(data, dtype, offset=offset).reshape(shape)
-        return items.astype(dtype.newbyteorder("="))
-
-    def rate(self, array: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
-        """8 bits per byte; constant, so its gradient is 0."""
-        size = array.numel() * array.element_size() + 2 + array.ndim
-        return 8.0 * size + 0.0 * array.float().sum()
 
 
 class PcodecCodec:
-    """Streams of numbers, integers or floats, through pcodec; needs `fieldwright[codecs]`."""
+    """Arrays of numbers through pcodec, which `fieldwright[codecs]` installs."""
 
     name = "pcodec"
     lossless = True
@@ -123,9 +87,7 @@ class PcodecCodec:
         return rate(array, columns=array.ndim == 2)
 
 
-def _decode_stream(
-    standalone: ModuleType, data: bytes, row: NDArray[Any], offset: int
-) -> NDArray[Any]:
+def _decode_stream(standalone: Any, data: bytes, row: NDArray[Any], offset: int) -> NDArray[Any]:
     """Numbers of one pcodec file, as many as `row` has."""
     stream = np.zeros(len(row), _wide(row.dtype))
     try:
@@ -140,14 +102,15 @@ def _decode_stream(
     return narrow
 
 
-def _pcodec() -> tuple[ModuleType, Any]:
+def _pcodec() -> tuple[Any, Any]:
+    """Its module of standalone files, and how it is to compress."""
     try:
-        from pcodec import ChunkConfig, standalone
+        module = importlib.import_module("pcodec")
     except ImportError as error:
         raise ImportError(
             'The pcodec codec needs pcodec: pip install "fieldwright[codecs]".'
         ) from error
-    return standalone, ChunkConfig(compression_level=LEVEL)
+    return module.standalone, module.ChunkConfig(compression_level=LEVEL)
 
 
 def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
