@@ -112,7 +112,7 @@ def _matrix(integers: Integers) -> np.ndarray:
         integers.colors,
         integers.rotations,
     )
-    return np.concatenate([part.astype(np.int32) for part in parts], axis=1)
+    return np.concatenate(parts, axis=1)
 
 
 def _set_nodes(coded: Node, integers: Integers, steps: Steps) -> dict[str, Node]:
@@ -121,9 +121,8 @@ def _set_nodes(coded: Node, integers: Integers, steps: Steps) -> dict[str, Node]
     vectors = scale(columns(coded, 10, 13), step=[steps.rotation])
     opacities = scale(columns(coded, 6, 7), step=[steps.logit_opacity])
     colors = scale(columns(coded, 7, 10), step=[steps.color])
-    origin = integers.origin.tolist()
     return {
-        "means": scale(columns(coded, 0, 3), step=[steps.position], origin=origin),
+        "means": scale(columns(coded, 0, 3), step=[steps.position]),
         "log_scales": scale(columns(coded, 3, 6), step=[steps.log_scale]),
         "quats": concatenate(constant(1.0, "float32", (count, 1)), vectors),
         "logit_opacities": reshape(opacities, (count,)),

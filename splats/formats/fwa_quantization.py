@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from numpy.typing import NDArray
 
 from vq.transforms.gauge import canonical_frames
@@ -20,8 +20,8 @@ from ..gaussians import Gaussians
 LOG_SCALE_RANGE = (-30.0, 30.0)
 LOGIT_RANGE = (-12.0, 12.0)
 """Opacities of 6e-6 and 1 - 6e-6: beyond, nothing that is drawn changes."""
-MAX_LATTICE_BITS = 21
-"""Bits per axis of the lattice; a larger scene gets a coarser one."""
+MAX_LATTICE_BITS = 28
+"""The farthest coordinate is at most 2 to this many steps, finer than its float32."""
 
 _ROWS = 1 << 16  # the 24 descriptions of a rotation are compared in pieces of so many
 
@@ -47,9 +47,7 @@ class Integers:
     """N Gaussians on the grids of some `Steps`, spherical harmonics above degree 0 aside."""
 
     positions: Int[np.ndarray, "N 3"]
-    """uint32; the lowest of each axis is 0."""
-    origin: Float[np.ndarray, "3"]
-    """Where position 0 lies, world units, float64."""
+    """int32; position 0 is the world's origin."""
     log_scales: Int[np.ndarray, "N 3"]
     """int32, descending."""
     rotations: Int[np.ndarray, "N 3"]
@@ -62,20 +60,18 @@ class Integers:
 
 def quantize(gaussians: Gaussians, steps: Steps) -> Integers:
     """The nearest integers of every attribute; values beyond the stated ranges are clamped."""
-    means = gaussians.means.double().numpy()
-    origin = means.min(axis=0) if len(means) else np.zeros(3)
+    count = len(gaussians)
     quats = gaussians.quats.double().numpy()
     log_scales = gaussians.log_scales.numpy().clip(*LOG_SCALE_RANGE)
-    vectors, ordered = np.empty((len(means), 3)), np.empty((len(means), 3))
-    for start in range(0, len(means), _ROWS):
+    vectors, ordered = np.empty((count, 3)), np.empty((count, 3))
+    for start in range(0, count, _ROWS):
         part = slice(start, start + _ROWS)
         frames = canonical_frames(_nonzero(quats[part]), log_scales[part])
         vectors[part] = frames.quats[:, 1:] / frames.quats[:, :1]
         ordered[part] = frames.log_scales
     logits = gaussians.logit_opacities.numpy()[:, None].clip(*LOGIT_RANGE)
     return Integers(
-        positions=np.rint((means - origin) / steps.position).astype(np.uint32),
-        origin=origin,
+        positions=_rounded(gaussians.means.numpy(), steps.position),
         log_scales=_rounded(ordered, steps.log_scale),
         rotations=_rounded(vectors, steps.rotation),
         logit_opacities=_rounded(logits, steps.logit_opacity),
@@ -94,9 +90,8 @@ def choose_position_step(gaussians: Gaussians, *, share: float) -> float:
     middle = gaussians.log_scales.numpy().clip(*LOG_SCALE_RANGE).astype(np.float64)
     middle = np.sort(middle, axis=1)[:, 1]
     wanted = np.log2(share) + np.quantile(middle, 0.1) / np.log(2)
-    means = gaussians.means.double().numpy()
-    extent = float((means.max(axis=0) - means.min(axis=0)).max())
-    coarsest = np.log2(max(extent, 1e-30) / ((1 << MAX_LATTICE_BITS) - 1))
+    farthest = max(float(gaussians.means.abs().max()), 1e-30)
+    coarsest = np.log2(farthest) - MAX_LATTICE_BITS
     return float(2.0 ** np.ceil(max(wanted, coarsest)))
 
 
@@ -106,4 +101,10 @@ def _nonzero(quats: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _rounded(values: NDArray[np.floating], step: float) -> NDArray[np.int32]:
-    return np.rint(values.astype(np.float64) / step).astype(np.int32)
+    units = np.rint(values.astype(np.float64) / step)
+    if np.abs(units).max(initial=0) >= 1 << 31:
+        raise ValueError(
+            f"a step of {step:g} is too small for values up to {np.abs(values).max():g}: at most "
+            "2^31 steps fit; use a larger one."
+        )
+    return units.astype(np.int32)

@@ -30,7 +30,7 @@ VERSION = 1
 DTYPES = (np.dtype("float16"), np.dtype("float32"), np.dtype("float64"))
 """Types, as numbered in the bytes."""
 
-_MAX_COLUMNS = 256  # wider rows are not told apart: their tables would outweigh them
+_MAX_COLUMNS, _MIN_ROWS = 256, 2048  # beyond, tables of their own would outweigh what they save
 
 
 class PlanesCodec:
@@ -53,7 +53,7 @@ class PlanesCodec:
         planes = _to_planes(array)
         streams = [rans.encode(planes, columns=True)]
         width = array.shape[-1] * dtype.itemsize if array.ndim > 1 else 0
-        if dtype.itemsize < width <= _MAX_COLUMNS and array.size:
+        if dtype.itemsize < width <= _MAX_COLUMNS and len(planes) >= _MIN_ROWS * array.shape[-1]:
             streams.append(rans.encode(planes.reshape(-1, width), columns=True))
         return head + min(streams, key=len)
 
