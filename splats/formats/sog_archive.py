@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from runs.files import TEMPORARY_SUFFIX, replacing
 
@@ -28,13 +28,17 @@ _DAMAGED_ZIP = (
 )
 
 
+@runtime_checkable
 class SogFiles(Protocol):
     """Named files, read whole."""
 
     path: Path
     """The archive, or the folder's `meta.json`."""
-    num_bytes: int
-    """Size of the archive, or of all files read from so far named in `meta.json`."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the archive, or of `meta.json` and all images beside it."""
+        ...
 
     def read(self, name: str) -> bytes:
         """The bytes of one file; a missing or damaged one raises `FormatError`."""
@@ -125,6 +129,7 @@ class ArchiveFiles:
         )
 
 
+@runtime_checkable
 class SogOutput(Protocol):
     """Takes named files."""
 
