@@ -29,11 +29,11 @@ def _transpose(axes: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Skilling's transposed Hilbert index of lattice points; both are [3, N]."""
     for bit in range(BITS - 1, 0, -1):
         lower = np.uint32((1 << bit) - 1)
-        for axis in axes:
-            inverted = (axis >> bit & 1).astype(bool)
-            swapped = np.where(inverted, np.uint32(0), (axes[0] ^ axis) & lower)
+        for number in range(3):
+            inverted = (axes[number] >> bit & 1).astype(bool)
+            swapped = np.where(inverted, np.uint32(0), (axes[0] ^ axes[number]) & lower)
             axes[0] ^= np.where(inverted, lower, swapped)
-            axis ^= swapped
+            axes[number] ^= swapped
     axes[1] ^= axes[0]
     axes[2] ^= axes[1]
     flips = np.zeros_like(axes[0])

@@ -92,9 +92,10 @@ class _Parser:
             raise self.wrong(field, f"a count of 1 to {most} (by the files' size)", count)
         model = self.root.get("model", "")
         has_palette = self.root.get("shN") is not None
-        names = {"means": 2, "scales": 1, "quats": 1, "sh0": 1} | (
-            {"shN": 2} if has_palette else {}
-        )
+        names = {"means": 2, "scales": 1, "quats": 1, "sh0": 1}
+        if has_palette:
+            names["shN"] = 2
+        counted = has_palette and version == 2
         linear = version == 1
         alphas = (np.arange(256) / 255).clip(MIN_ALPHA, 1 - MIN_ALPHA)
         colors = self.linear("sh0", 4) if linear else self.codebook("sh0", 3)
@@ -108,10 +109,8 @@ class _Parser:
             color_table=colors[:3],
             logit_table=colors[3] if linear else np.log(alphas / (1 - alphas)).astype(np.float32),
             palette_table=self.palette_table(linear) if has_palette else None,
-            palette_count=self.integer("shN.count", 1, 1 << 16)
-            if has_palette and not linear
-            else None,
-            bands=self.integer("shN.bands", 1, 3) if has_palette and not linear else None,
+            palette_count=self.integer("shN.count", 1, 1 << 16) if counted else None,
+            bands=self.integer("shN.bands", 1, 3) if counted else None,
             names={name: self.file_names(f"{name}.files", size) for name, size in names.items()},
         )
 
@@ -157,10 +156,10 @@ class _Parser:
     def palette_table(self, linear: bool) -> NDArray[np.float32]:
         if not linear:
             return self.codebook("shN", 1)[0]
-        ends = [self.take("shN.mins"), self.take("shN.maxs")]
-        if not all(_is_number(end, 1e30) for end in ends):
-            raise self.wrong("shN.mins, shN.maxs", "two finite numbers", ends)
-        return np.linspace(*ends, 256).astype(np.float32)
+        low, high = self.take("shN.mins"), self.take("shN.maxs")
+        if not (_is_number(low, 1e30) and _is_number(high, 1e30)):
+            raise self.wrong("shN.mins, shN.maxs", "two finite numbers", [low, high])
+        return (low + (high - low) * (np.arange(256) / 255)).astype(np.float32)
 
     def file_names(self, field: str, count: int) -> tuple[str, ...]:
         value = self.take(field)

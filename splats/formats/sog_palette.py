@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -20,6 +21,7 @@ from vq import nearest
 MAX_ENTRIES = 1 << 16
 """Labels have 16 bits."""
 _PROBES = 4  # groups searched for each vector
+_ROWS_AT_ONCE = 1 << 15
 _COARSE_SAMPLE = 1 << 15
 _COARSE_ITERATIONS = 8
 _REFINEMENTS = 2
@@ -42,8 +44,8 @@ class Palette:
         probes = min(_PROBES, len(self.groups))
         near = torch.cat(
             [
-                torch.cdist(rows, self.groups).topk(probes, largest=False)[1]
-                for rows in x.split(1 << 15)
+                torch.cdist(rows, self.groups).topk(probes, largest=False).indices
+                for rows in x.split(_ROWS_AT_ONCE)
             ]
         )
         best = torch.full((len(x),), math.inf)
@@ -73,7 +75,7 @@ def palette_size(num_rows: int) -> int:
 def fit_palette(
     x: Float[Tensor, "n D"], size: int, *, iterations: int = 10, seed: int = 0
 ) -> Palette:
-    """At most `size` centers for the rows of `x`, fewer only where rows are fewer.
+    """At most `size` centers for the rows of `x`; the rows themselves where no more differ.
 
     Args:
         x: Finite vectors, at least one.
@@ -82,16 +84,20 @@ def fit_palette(
         seed: Of the choice of starting points; equal seeds give equal palettes.
     """
     generator = torch.Generator().manual_seed(seed)
-    if size >= len(x):
-        return Palette(x.mean(0, keepdim=True), x, torch.tensor([0, len(x)]))
-    num_groups = max(1, round(math.sqrt(size)))
+    distinct = _distinct(x)
+    enough = len(distinct) <= size
+    if enough:
+        x = distinct
     sample = x[torch.randperm(len(x), generator=generator)[:_COARSE_SAMPLE]]
-    groups = _kmeans(sample, num_groups, _COARSE_ITERATIONS, generator)
+    groups = _kmeans(sample, round(math.sqrt(size)), _COARSE_ITERATIONS, generator)
     index, costs = nearest(x, groups)
     counts = torch.bincount(index, minlength=len(groups))
+    members = index.argsort(stable=True).split(counts.tolist())
+    if enough:
+        ends = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return Palette(groups, x[torch.cat(members)], ends)
     errors = torch.zeros(len(groups)).index_add_(0, index, costs.clamp(min=0))
     shares = _share(size, counts, errors)
-    members = index.argsort(stable=True).split(counts.tolist())
     parts = [
         _kmeans(x[rows], share, iterations, generator) if share else x[:0]
         for rows, share in zip(members, shares.tolist(), strict=True)
@@ -103,6 +109,15 @@ def fit_palette(
         entries = _means(x, labels, costs, len(palette.entries))
         palette = Palette(groups, entries, palette.starts)
     return palette
+
+
+def _distinct(x: Tensor) -> Tensor:
+    """The different rows of `x`, told apart by their product with a random vector in float64."""
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(x.shape[1], generator=generator, dtype=torch.float64)
+    products = torch.cat([rows.double() @ direction for rows in x.split(_ROWS_AT_ONCE)])
+    _, first = np.unique(products.numpy(), return_index=True)
+    return x[torch.from_numpy(np.sort(first))]
 
 
 def _share(size: int, counts: Tensor, errors: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ def decode_quats(packed: NDArray[np.uint8]) -> NDArray[np.float32]:
     places = np.array([[3, 0, 1, 2], [0, 3, 1, 2], [0, 1, 3, 2], [0, 1, 2, 3]])
     values = np.concatenate([small, largest], axis=1)
     quats = np.take_along_axis(values, places[np.where(known, tags, 0)[:, 0]], axis=1)
-    return np.where(known, quats, np.float32([1, 0, 0, 0])).astype(np.float32)
+    return np.where(known, quats, [1.0, 0.0, 0.0, 0.0]).astype(np.float32)
 
 
 def read_tables(files: SogFiles) -> SogTables:
@@ -101,7 +101,7 @@ def read_tables(files: SogFiles) -> SogTables:
     if "shN" in meta.names:
         palette = read_palette(files, meta)
         pairs = rows("shN", 1)[:, :2].astype(np.uint16)
-        labels = pairs[:, 0] | pairs[:, 1] << 8
+        labels = (pairs[:, 0] | pairs[:, 1] << 8).astype(np.uint16)
         if labels.max() >= len(palette):
             raise files.fail(
                 meta.names["shN"][1],
@@ -110,7 +110,7 @@ def read_tables(files: SogFiles) -> SogTables:
             )
     return SogTables(
         meta=meta,
-        means=low[:, :3] | high[:, :3].astype(np.uint16) << 8,
+        means=(low[:, :3] | high[:, :3].astype(np.uint16) << 8).astype(np.uint16),
         quats=rows("quats"),
         scales=rows("scales")[:, :3],
         sh0=rows("sh0"),
