@@ -72,7 +72,8 @@ class AdaptiveCodec:
                 raise CodecError("bytes behind an empty array", offset=offset)
             return np.zeros(header.shape, header.dtype)
         items = _decode(data, offset, header)
-        return np.ascontiguousarray(items.reshape(header.shape, order="F" if header.flag else "C"))
+        shaped = items.reshape(header.shape, order="F" if header.flag else "C")
+        return shaped.copy(order="C")
 
     def rate(self, array: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
         """Bits under one table per column; at least about what `encode` takes."""

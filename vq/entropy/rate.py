@@ -17,13 +17,14 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .bits import write_varint
 from .body import ColumnModel, write_models
 from .lanes import layout
 from .tables import STATE_LOSS
 from .tokens import MAX_MAGNITUDE, Alphabet
 
-HEADER_BYTES = 7
-"""Version, type, dimensions and number of words of a short array."""
+COUNT_BYTES = 2
+"""The number of words of a block, at 128 to 16383 of them."""
 STATE_BITS = 24
 """Of a state's 32 bits, what it does not use to hold tokens: 32 + 16 - log2(state) on average."""
 ABSENT_BITS = 24.0
@@ -57,7 +58,7 @@ def rate(x: Float[Tensor, "*shape"], *, columns: bool = False) -> Float[Tensor, 
         raise ValueError("`x` must be finite and within 2^60.")
     if columns and x.ndim != 2:
         raise ValueError(f"`x` must be [n, d] for columns, got {list(x.shape)}.")
-    bits = 8.0 * (HEADER_BYTES + x.ndim)
+    bits = 8.0 * (3 + sum(len(write_varint(length)) for length in x.shape))
     if values.size == 0:
         return x.new_tensor(bits, dtype=torch.float32)
     rows = values.T if columns else values.reshape(1, -1)
@@ -75,7 +76,7 @@ def rate(x: Float[Tensor, "*shape"], *, columns: bool = False) -> Float[Tensor, 
     bits += 8.0 * len(write_models(models))
     if coded:
         bounds, lanes = layout(coded)
-        bits += (len(bounds) - 1) * lanes * STATE_BITS
+        bits += (len(bounds) - 1) * (lanes * STATE_BITS + 8 * COUNT_BYTES)
     gradient = torch.from_numpy(slopes.T.copy() if columns else slopes.reshape(x.shape)).to(x)
     # The value is `bits`, the gradient the slopes.
     return bits + (gradient * (x - x.detach())).sum().float()
