@@ -18,6 +18,7 @@ from .importance import visible_importance
 _FOV_DEG = 50.0
 _CORE_SHARE = 0.7  # of the importance lies in what the cameras frame
 _ELEVATIONS_DEG = (12.0, 35.0)
+_MARGIN = 1.3  # shows what lies around the core
 _PROBE_SIZE = 48
 _CLEAR = 0.6  # of the way to the middle of the scene must be free
 _STEPS_INWARD = 5
@@ -41,7 +42,7 @@ def automatic_cameras(scene: SplatScene, num_cameras: int, *, width: int, height
     """
     center, radius = core(scene.gaussians)
     focal = 0.5 * max(width, height) / math.tan(math.radians(_FOV_DEG) / 2)
-    distance = radius / math.sin(math.atan(0.5 * min(width, height) / focal))
+    distance = _MARGIN * radius / math.sin(math.atan(0.5 * min(width, height) / focal))
     up = torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64)
     viewmats = []
     for index in range(num_cameras):

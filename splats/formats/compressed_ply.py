@@ -105,10 +105,7 @@ class CompressedPlySource:
             )
             raise FormatError(path, message, field="element chunk", offset=0)
         self.sh_degree = self._degree(vertex.count)
-        self._bounds = self._map(chunk)
-        self._vertices = self._map(vertex)
-        sh = self.header.element("sh")
-        self._sh = None if sh is None or self.sh_degree == 0 else self._map(sh)
+        self._chunk, self._vertex, self._sh = chunk, vertex, self.header.element("sh")
 
     def chunks(self, rows: int = ROWS_PER_CHUNK) -> Iterator[Gaussians]:
         """See `Source.chunks`.
@@ -120,7 +117,8 @@ class CompressedPlySource:
             yield self._decode(start, min(start + rows, self.num_primitives))
 
     def _decode(self, start: int, stop: int) -> Gaussians:
-        packed = {name: self._vertices[name][start:stop].astype(np.uint32) for name in _PACKED}
+        rows = self._read(self._vertex, start, stop)
+        packed = {name: rows[name].astype(np.uint32) for name in _PACKED}
         first = start // BLOCK
         blocks = self._table(first, -(-stop // BLOCK))
         bounds = np.repeat(blocks, BLOCK, axis=0)[start - first * BLOCK :][: stop - start]
@@ -140,10 +138,11 @@ class CompressedPlySource:
 
     def _rest(self, start: int, stop: int) -> Float[ndarray, "n rest 3"]:
         rest = num_sh_bases(self.sh_degree) - 1
-        if self._sh is None:
+        if self._sh is None or rest == 0:
             return np.zeros((stop - start, rest, 3), np.float32)
+        stored = self._read(self._sh, start, stop)
         names = [f"f_rest_{index}" for index in range(3 * rest)]
-        table = np.stack([self._sh[name][start:stop] for name in names], axis=1)
+        table = np.stack([stored[name] for name in names], axis=1)
         values = ((np.arange(256) + 0.5) / 256 - 0.5) * 2 * MAX_SH
         values[0], values[255] = -MAX_SH, MAX_SH
         decoded = values.astype(np.float32)[table].reshape(stop - start, 3, rest)
@@ -151,7 +150,7 @@ class CompressedPlySource:
 
     def _table(self, first: int, last: int) -> Float[ndarray, "blocks 18"]:
         """Bounds of some blocks; colors within [0, 1] for old files, which have none."""
-        rows = self._bounds[first:last]
+        rows = self._read(self._chunk, first, last)
         table = np.zeros((len(rows), len(_BOUNDS)), np.float32)
         table[:, 15:] = 1
         for place, name in enumerate(_BOUNDS):
@@ -160,7 +159,8 @@ class CompressedPlySource:
         bad = ~np.isfinite(table)
         if bad.any():
             row, place = divmod(int(bad.argmax()), table.shape[1])
-            inside = dict(rows.dtype.fields or {})[_BOUNDS[place]][1]
+            before = self._chunk.names[: self._chunk.names.index(_BOUNDS[place])]
+            inside = sum(rows.dtype[name].itemsize for name in before)
             offset = self._offsets["chunk"] + (first + row) * rows.itemsize + inside
             message = f"of block {first + row} must be finite, got {table[row, place]}."
             raise FormatError(self.path, message, field=_BOUNDS[place], offset=offset)
@@ -213,12 +213,10 @@ class CompressedPlySource:
         self._element("sh", tuple(f"f_rest_{index}" for index in range(len(sh.names))), "u1")
         return degrees[len(sh.names)]
 
-    def _map(self, element: Element) -> NDArray[np.void]:
+    def _read(self, element: Element, start: int, stop: int) -> NDArray[np.void]:
         dtype = element.dtype(self.header.encoding)
-        if element.count == 0:
-            return np.empty(0, dtype)
-        offset = self._offsets[element.name]
-        return np.memmap(self.path, dtype, "r", offset=offset, shape=(element.count,))
+        offset = self._offsets[element.name] + start * dtype.itemsize
+        return np.fromfile(self.path, dtype, stop - start, offset=offset)
 
     def _fault(self, field: str, message: str) -> FormatError:
         return FormatError(self.path, message, field=field, offset=0)

@@ -60,11 +60,15 @@ class PlyTable:
         if self.header.encoding == "ascii":
             yield from self._text_blocks(rows, groups)
             return
-        if self.element.count == 0:
-            return
-        table = np.memmap(self.path, self.row, "r", offset=self.offset, shape=(self.element.count,))
         for start in range(0, self.element.count, rows):
-            values = table[start : start + rows]
+            # One map per block, so that the resident part of a large file stays small.
+            values = np.memmap(
+                self.path,
+                self.row,
+                "r",
+                offset=self.offset + start * self.row.itemsize,
+                shape=(min(rows, self.element.count - start),),
+            )
             arrays, suspicious = self._copy(values, groups)
             if suspicious:
                 for group, array in zip(groups, arrays, strict=True):

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from mmap import ACCESS_READ, MADV_DONTNEED, MADV_RANDOM, mmap
 from types import TracebackType
 
 import numpy as np
@@ -16,6 +17,8 @@ from torch import Tensor
 from ..gaussians import Gaussians
 from ..sh import num_sh_bases
 from .contract import HOUSE_FRAME, ROWS_PER_CHUNK, Source
+
+_ROWS_PER_GATHER = 1 << 13  # touches two pages per row, 64 MB, before they are given back
 
 
 @dataclass(frozen=True)
@@ -96,21 +99,21 @@ class Spool:
         self.num_primitives = source.num_primitives
         self.sh_degree = source.sh_degree
         self.frame, self.antialiased, self.model = source.frame, source.antialiased, source.model
-        width = 11 + 3 * num_sh_bases(self.sh_degree)
+        self._width = width = 11 + 3 * num_sh_bases(self.sh_degree)
         self._file = tempfile.TemporaryFile(dir=directory)
         try:
             written = 0
             for chunk in source.chunks():
                 self._file.write(_rows(chunk))
                 written += len(chunk)
+            self._file.write(bytes(1))  # an empty file cannot be mapped
             self._file.flush()
             if written != self.num_primitives:
                 raise ValueError(
                     f"the source announced {self.num_primitives} Gaussians and gave {written}."
                 )
-            shape = (self.num_primitives, width)
-            empty = np.empty(shape, np.float32)
-            self._table = np.memmap(self._file, np.float32, "r", shape=shape) if written else empty
+            self._map = mmap(self._file.fileno(), 4 * width * written or 1, access=ACCESS_READ)
+            self._map.madvise(MADV_RANDOM)
         except BaseException:
             self._file.close()
             raise
@@ -128,17 +131,27 @@ class Spool:
 
     def close(self) -> None:
         """Give the disk space back."""
-        self._table = np.empty((0, self._table.shape[1]), np.float32)
+        self._map.close()
         self._file.close()
 
     def gather(self, index: Int64[Tensor, "M"]) -> Gaussians:
         """The rows `index`, in that order."""
-        return _gaussians(self._table[index.numpy()])
+        rows = index.numpy()
+        found = np.empty((len(rows), self._width), np.float32)
+        shape = (self.num_primitives, self._width)
+        table = np.frombuffer(self._map, np.float32, self.num_primitives * self._width)
+        table = table.reshape(shape)
+        for start in range(0, len(rows), _ROWS_PER_GATHER):
+            part = rows[start : start + _ROWS_PER_GATHER]
+            np.take(table, part, axis=0, out=found[start : start + len(part)])
+            self._map.madvise(MADV_DONTNEED)
+        del table
+        return _gaussians(found)
 
     def chunks(self, rows: int = ROWS_PER_CHUNK) -> Iterator[Gaussians]:
         """All rows in order."""
         for start in range(0, self.num_primitives, rows):
-            yield _gaussians(np.array(self._table[start : start + rows]))
+            yield self.gather(torch.arange(start, min(start + rows, self.num_primitives)))
 
 
 @dataclass(frozen=True)

@@ -80,11 +80,8 @@ class SplatSource:
         Raises:
             FormatError: A position is not finite, or a scale negative or not finite.
         """
-        if self.num_primitives == 0:
-            return
-        table = np.memmap(self.path, ROW, "r", shape=(self.num_primitives,))
         for start in range(0, self.num_primitives, rows):
-            part = np.array(table[start : start + rows])
+            part = np.fromfile(self.path, ROW, rows, offset=start * ROW.itemsize)
             self._check("means", part, ~np.isfinite(part["means"]), start)
             wrong = ~(np.isfinite(part["scales"]) & (part["scales"] >= 0))
             self._check("scales", part, wrong, start)
