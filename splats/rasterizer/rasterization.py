@@ -192,6 +192,8 @@ def _project(backend: Backend, scene: Inputs, options: Options) -> tuple[Project
         camera_model=options.camera_model,
     )
     if projection.compensations is None:
+        if len(scene.viewmats) == 1:
+            return projection, scene.opacities[None]  # what expand does, without a sum in backward
         return projection, scene.opacities.expand(len(scene.viewmats), -1)
     return projection, scene.opacities * projection.compensations
 

@@ -68,7 +68,7 @@ class SplatsMethod:
         if config.max_gaussians is not None and len(start) > config.max_gaussians:
             generator = torch.Generator().manual_seed(seed)
             start = start[torch.randperm(len(start), generator=generator)[: config.max_gaussians]]
-        self._near_plane = near_plane(start)
+        self._near_plane, self._extent = near_plane(start), capture.extent
         self.params = Parameters(_on(start, device))
         self.optimizer = _optimizer(self.params, config)
         self.strategy = _strategy(config, capture, seed)
@@ -150,7 +150,7 @@ class SplatsMethod:
         )
         if self.strategy.needs_screen_gradient:
             meta["means2d"].retain_grad()
-        image = images[0]
+        image = images.squeeze(0)  # unlike images[0] a view in backward, too
         if self._exposure is not None:
             image = self._exposure(image, position)
         return image, meta, background
@@ -172,7 +172,7 @@ class SplatsMethod:
         """Log-linear decay of the centers' rate; returns it."""
         config = self.config
         decay = config.lr_means_final / config.lr_means
-        rate = config.lr_means * self.capture.extent * decay**progress
+        rate = config.lr_means * self._extent * decay**progress
         self.optimizer.param_groups[0]["lr"] = rate
         return rate
 
