@@ -1,0 +1,94 @@
+"""The same bytes from every process, and the same arrays out of them: threads, instruction sets,
+and without compiled kernels."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.asset_files import example
+from benchmarks.asset_fuzzing import target
+
+PROGRAM = """
+import hashlib, os, sys
+if os.environ["KERNELS"] == "none":
+    sys.modules["vq._native"] = None
+    sys.modules["splats._native"] = None
+import torch
+from vq.asset import open_asset
+from benchmarks import asset_fuzzing
+torch.set_num_threads(int(os.environ["THREADS"]))
+if os.environ["KERNELS"] != "none":
+    from vq import _native
+    _native.set_num_threads(int(os.environ["THREADS"]))
+    assert _native.isa() == os.environ["FIELDWRIGHT_ISA"], _native.isa()
+    assert _native.num_threads() == int(os.environ["THREADS"])
+written = hashlib.blake2b()
+for data in asset_fuzzing.target().files:
+    written.update(data)
+decoded = hashlib.blake2b()
+for name in sys.argv[1:]:
+    for label, array in sorted(open_asset(name).arrays().items()):
+        decoded.update(f"{label}{array.dtype}{array.shape}".encode() + array.tobytes())
+print(written.hexdigest(), decoded.hexdigest())
+"""
+
+
+def digests(files: list[Path], *, kernels: str, threads: int) -> list[str]:
+    """Of the files that a fresh process writes, and of what it decodes from `files`."""
+    if kernels != "none":
+        from vq import _native
+
+        _native.set_isa(kernels)
+        available = _native.isa()
+        _native.set_isa("auto")
+        if available != kernels:
+            pytest.skip(f"this CPU has no {kernels}")
+    environment = os.environ | {
+        "KERNELS": kernels,
+        "THREADS": str(threads),
+        "FIELDWRIGHT_ISA": kernels if kernels != "none" else "auto",
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *map(str, files)],
+        env=environment,
+        cwd=Path(__file__).resolve().parent.parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """One of everything, on disk."""
+    folder = tmp_path_factory.mktemp("assets")
+    paths = []
+    for index, data in enumerate((example()[0], *target().files)):
+        paths.append(folder / f"{index}.fwa")
+        paths[-1].write_bytes(data)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def reference(files: list[Path]) -> list[str]:
+    """What one thread of plain C++ gives."""
+    pytest.importorskip("vq._native", reason="the kernels are not built")
+    return digests(files, kernels="portable", threads=1)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "threads"),
+    [("portable", 2), ("avx2", 2), ("avx512", 2), ("none", 1)],
+)
+def test_every_process_writes_and_reads_the_same(
+    files: list[Path], reference: list[str], kernels: str, threads: int
+) -> None:
+    """Digests of all written files and all decoded arrays."""
+    assert digests(files, kernels=kernels, threads=threads) == reference
