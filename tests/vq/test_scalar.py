@@ -134,16 +134,14 @@ def test_grid_error_is_half_a_step() -> None:
 def gaussian_at(rate: float, count: int) -> tuple[float, float]:
     """Measured bits per value and dB of N(0, 1) at the step whose rate is nearest."""
     x = np.random.default_rng(1).normal(size=count).astype(np.float32)
-    step = 3.4 * 2.0**-rate
-    for _ in range(8):
-        data = DeadZoneCodec(step).encode(x)
-        bits = 8 * len(data) / count
-        if abs(bits - rate) < 0.002:
-            break
-        step *= 2 ** float(np.clip((bits - rate) / max(rate, 0.7) ** 0.5, -1, 1))
-    else:
-        raise AssertionError(f"no step for {rate} bits")
-    return bits, snr(x, DeadZoneCodec().decode(data))
+    low, high = 2.2 * 2.0**-rate, 6.0 * 2.0**-rate
+    codec = DeadZoneCodec(high)
+    for _ in range(9):
+        codec = DeadZoneCodec((low * high) ** 0.5)
+        over = 8 * len(codec.encode(x)) > rate * count
+        low, high = (codec.step, high) if over else (low, codec.step)
+    data = codec.encode(x)
+    return 8 * len(data) / count, snr(x, codec.decode(data))
 
 
 @pytest.mark.slow

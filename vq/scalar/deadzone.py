@@ -34,6 +34,8 @@ from .head import as_rows, expect_end, read_array, read_head, write_head
 
 OFFSET_BITS = 8
 """Centers of cells are stored in 1 / 256 of the step."""
+FINE = 2.0
+"""Mean magnitude in steps above which a dead zone gains nothing."""
 _STEP = struct.Struct("<f")
 
 
@@ -67,15 +69,15 @@ class DeadZoneCodec:
         scaled = (rows - mean) / np.float32(self.step)
         if np.abs(scaled).max(initial=0) >= 1 << 19:
             raise ValueError("`array` reaches 2^19 steps from its mean; use a larger step.")
+        # Where few values are near zero, one width for all cells is best, and so is plain rounding.
+        trade = 0.0 if scaled.size and np.abs(scaled).mean() > FINE else self.trade
         plain = np.tile(np.arange(1, 4, dtype=np.float32), (rows.shape[1], 1))
         values = np.zeros(scaled.shape, dtype=np.int32)
-        encode_coefficients(
-            values, rounding=Rounding(scaled, plain, self.trade), count_limit=STATIONARY
-        )
+        encode_coefficients(values, rounding=Rounding(scaled, plain, trade), count_limit=STATIONARY)
         offsets = _offsets(scaled, values)
         centers = (plain + offsets / 2.0**OFFSET_BITS).astype(np.float32)
         streams = encode_coefficients(
-            values, rounding=Rounding(scaled, centers, self.trade), count_limit=STATIONARY
+            values, rounding=Rounding(scaled, centers, trade), count_limit=STATIONARY
         )
         offsets = _offsets(scaled, values)
         parts = [write_head(np.asarray(array)), _STEP.pack(self.step), mean.tobytes()]
