@@ -10,7 +10,7 @@ from .fsq import FiniteScalarQuantizer
 from .gradients import lower_bound, reverse_gradient, straight_through
 from .grouped import GroupedQuantizer
 from .gumbel import GumbelQuantizer
-from .lowrank import LowRankQuantizer, estimated_errors
+from .lowrank import LowRankQuantizer
 from .multiscale import MultiScaleQuantized, MultiScaleQuantizer
 from .philox import philox4x32, portable_normals
 from .product import ProductQuantizer
@@ -37,7 +37,6 @@ __all__ = [
     "VectorQuantizer",
     "attribute_factored",
     "code_lengths",
-    "estimated_errors",
     "ideal_bits",
     "lower_bound",
     "philox4x32",

@@ -26,8 +26,8 @@ def sinkhorn_assignment(
 
     Costs are centered, d = (cost - mid)/(max - mid + 1e-5), so they lie in [-1, 1]; Q = exp(-d/ε)
     is then normalized in turn so that each code receives 1/K and each vector sends 1/n, in float64
-    (exp(333) overflows less), and a vector takes the code it sends most to. Differs from the
-    optimum of exact transport by the rounding of the plan.
+    (exp(333) overflows less), and a vector takes the code it sends most to. ε is relative to the
+    largest cost: a single far outlier makes the plan soft and the balance loose, so clip outliers.
 
     Reference: Zhan et al., "Learning Discrete Representations via Constrained Clustering for
     Effective and Efficient Dense Retrieval" (RepCONC), WSDM 2022, section 4.

@@ -103,9 +103,13 @@ class EntropyConstrainedQuantizer(RowQuantizer):
         self.codebook.copy_(start)
         self._set_probabilities(cell_means(x, nearest(x, start)[0], weights, start)[1])
         for _ in range(self.iterations - self.iterations // 2):
-            means, mass = cell_means(x, self._nearest(x), weights, self.codebook)
-            self.codebook.copy_(means)
-            self._set_probabilities(mass)
+            self._alternate(x, weights)
+
+    def _alternate(self, x: Float[Tensor, "n dim"], weights: Float[Tensor, "n"]) -> None:
+        """Assign at the present price, then move codes and probabilities to their cells'."""
+        means, mass = cell_means(x, self._nearest(x), weights, self.codebook)
+        self.codebook.copy_(means)
+        self._set_probabilities(mass)
 
     def _set_probabilities(self, mass: Float[Tensor, "k"]) -> None:
         smallest = mass.sum() * 2.0**-MAX_LENGTH

@@ -1,4 +1,4 @@
-"""Codebooks fitted to data: Lloyd's alternation, also with a price on each code's length."""
+"""Codebooks from data: k-means, and the means of given cells."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..nearest import nearest
+from ..kmeans import kmeans
 
 
 def cell_means(
@@ -34,25 +34,15 @@ def fit_codebook(
     iterations: int,
     seed: int,
 ) -> Float[Tensor, "k dim"]:
-    """The codes of k-means on `x`; with fewer vectors than codes, codes repeat vectors.
+    """The codes of k-means on `x`; with fewer vectors than codes, the codes repeat.
 
     Args:
         x: The data, n >= 1.
         num_codes: K.
         weights: Importance of each vector, non-negative, not all 0.
-        iterations: Lloyd steps. An empty cell moves to the vector that is worst off.
-        seed: Of the initial choice, rows drawn without replacement in proportion to `weights`.
+        iterations: Most Lloyd steps.
+        seed: Of the initial choice.
     """
-    generator = torch.Generator().manual_seed(seed)
-    # The largest of log(weight) + Gumbel noise are a draw without replacement.
-    noise = torch.rand(len(x), generator=generator, dtype=torch.float64).log().neg().log().neg()
-    keys = weights.double().log() + noise.to(x.device)
-    order = keys.topk(min(num_codes, len(x))).indices
-    codebook = x[order[torch.arange(num_codes, device=x.device) % len(order)]]
-    for _ in range(iterations):
-        indices, costs = nearest(x, codebook)
-        codebook, mass = cell_means(x, indices, weights, codebook)
-        empty = (mass == 0).nonzero()[:, 0]
-        worst = (costs * weights).topk(min(len(empty), len(x))).indices
-        codebook[empty[: len(worst)]] = x[worst]
-    return codebook
+    size = min(num_codes, len(x))
+    centers = kmeans(x, size, weights=weights, iterations=iterations, seed=seed).centers
+    return centers[torch.arange(num_codes) % size].to(x.device)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..contract import Quantized
+from ..transforms.lowrank import expected_distortions
 from .base import RowQuantizer
 from .composite import CompositeQuantizer
 
@@ -17,7 +18,7 @@ class LowRankQuantizer(CompositeQuantizer):
     """x -> B Q(A x + a) + b, with A [rank, dim] and B [dim, rank] fitted, then learned.
 
     Clustering in few dimensions spends its codes where the variance is; what the projection cuts
-    off is lost. `estimated_errors` weighs the two against each other.
+    off is lost. `expected_distortions` weighs the two against each other.
 
     Reference: Zhu et al., "Learning Low-Rank Representations for Model Compression" (LR²VQ),
     arXiv 2211.11397.
@@ -51,7 +52,7 @@ class LowRankQuantizer(CompositeQuantizer):
         """
         centered = x.double() - x.double().mean(0)
         variances = torch.linalg.eigvalsh(centered.T @ centered / len(x)).flip(0)
-        rank = 1 + int(estimated_errors(variances, bits=bits).argmin())
+        rank = 1 + int(expected_distortions(variances.numpy(force=True), bits).argmin())
         made = cls(x.shape[1], make_quantizer(rank))
         made.fit(x)
         return made
@@ -93,22 +94,3 @@ class LowRankQuantizer(CompositeQuantizer):
         self.down.bias.copy_(-axes @ mean)
         self.up.weight.copy_(axes.T)
         self.up.bias.copy_(mean)
-
-
-def estimated_errors(variances: Float[Tensor, "dim"], *, bits: float) -> Float[Tensor, "dim"]:
-    """Expected squared error of a vector for each rank r = 1, 2, ..., dim.
-
-    The sum of the truncated variances, and r (Π λ)^(1/r) 2^(-2 bits/r) for quantizing r Gaussian
-    dimensions at `bits` per vector (the Shannon bound when every dimension gets a share). The
-    smallest is where the next variance falls below the error of each kept dimension: reverse
-    water-filling.
-
-    Args:
-        variances: Eigenvalues of the covariance, descending; rounding below 0 counts as 0.
-        bits: Rate, in bits per vector.
-    """
-    variances = variances.double().clamp(min=1e-300)
-    ranks = torch.arange(1, len(variances) + 1, device=variances.device)
-    truncated = variances.sum() - variances.cumsum(0)
-    coded = ranks * torch.exp2((variances.log2().cumsum(0) - 2 * bits) / ranks)
-    return truncated.clamp(min=0) + coded

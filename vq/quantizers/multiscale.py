@@ -22,7 +22,7 @@ class MultiScaleQuantized:
 
     values: Float[Tensor, "*batch channels height width"]
     """The decoded latent image."""
-    indices: tuple[Int[Tensor, "*batch rows columns m"], ...]
+    indices: tuple[Int[Tensor, "*batch _ _ m"], ...]
     """One int64 index per place and sub-codebook, each level twice the size of the one before."""
     loss: Float[Tensor, ""]
     """What training adds to its own loss."""
@@ -96,7 +96,7 @@ class MultiScaleQuantizer(nn.Module):
     @torch.no_grad()
     def encode(
         self, x: Float[Tensor, "*batch channels height width"]
-    ) -> tuple[Int[Tensor, "*batch rows columns m"], ...]:
+    ) -> tuple[Int[Tensor, "*batch _ _ m"], ...]:
         """The indices of each level, coarsest first."""
         rest, levels = self._checked(x), []
         for down, dequant, quantizer in zip(
@@ -109,7 +109,7 @@ class MultiScaleQuantizer(nn.Module):
         return tuple(levels[::-1])
 
     def decode(
-        self, indices: Sequence[Int[Tensor, "*batch rows columns m"]]
+        self, indices: Sequence[Int[Tensor, "*batch _ _ m"]]
     ) -> Float[Tensor, "*batch channels height width"]:
         """The latent image of `indices`, coarsest first; missing finer levels count as 0."""
         if not 1 <= len(indices) <= len(self.quantizers):
@@ -121,7 +121,9 @@ class MultiScaleQuantizer(nn.Module):
         for level, dequant in enumerate(reversed(cast(list[nn.Module], list(self.dequant)))):
             rows, columns = (side << level for side in coarsest)
             if level < len(indices):
-                values = self.levels()[level].decode(indices[level].flatten(0, -4))
+                values = self.levels()[level].decode(
+                    indices[level].reshape(-1, *indices[level].shape[-3:])
+                )
                 coded.append(dequant(values.movedim(-1, 1)))
             else:
                 coded.append(coded[0].new_zeros(batch.numel(), self.channels, rows, columns))

@@ -124,6 +124,14 @@ class ResidualQuantizer(CompositeQuantizer):
             stage.fit(residual, weights=weights)
             residual = residual - stage.decode(stage.encode(residual))
 
+    def _recount(self, x: Tensor) -> None:
+        if self.beam > 1:
+            # The stages counted their greedy choices; the search makes others.
+            for stage in self.each_part():
+                stage.counts.zero_()
+            self.count(self._encode(x))
+        super()._recount(x)
+
 
 def _searchable(stage: RowQuantizer) -> bool:
     return len(stage.num_codes) == 1 and hasattr(stage, "codebook")

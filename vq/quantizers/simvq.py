@@ -20,8 +20,8 @@ from .rotation import rotate
 
 _HEADER = struct.Struct("<HIQb")
 """dim, number of codes, seed, exponent of the matrix."""
-MAX_CODES = 1 << 24
-MAX_DIM = 1 << 12
+MAX_VALUES = 1 << 26
+"""Most values, codes times dimensions, that `from_bytes` allocates."""
 
 
 class SimVQ(RowQuantizer):
@@ -44,6 +44,7 @@ class SimVQ(RowQuantizer):
         num_codes: int,
         *,
         commitment: float = 0.25,
+        match_first_batch: bool = True,
         rotation_trick: bool = False,
         iterations: int = 20,
         decay: float = 0.99,
@@ -55,6 +56,8 @@ class SimVQ(RowQuantizer):
             dim: Length of the vectors.
             num_codes: K; it costs memory and time but no bytes.
             commitment: β of the loss mean((q - sg x)²) + β mean((sg q - x)²); 0.25 in the paper.
+            match_first_batch: Give the codes the mean and covariance of the first training batch
+                (ours): one layer cannot recover from a start where a few codes take all vectors.
             rotation_trick: Pass gradients by `rotate` instead of straight through.
             iterations: Alternations of `fit`.
             decay: Of the statistics.
@@ -64,7 +67,7 @@ class SimVQ(RowQuantizer):
         if not 0 <= seed < 1 << 63:
             raise ValueError(f"`seed` must be 0 to 2^63 - 1, got {seed}.")
         self.commitment, self.rotation_trick = commitment, rotation_trick
-        self.iterations = iterations
+        self.match_first_batch, self.iterations = match_first_batch, iterations
         self.weight = nn.Parameter(torch.eye(dim) / (NORMAL_STD * math.sqrt(dim)))
         self.bias = nn.Parameter(torch.zeros(dim))
         self._draw_basis()
@@ -103,10 +106,10 @@ class SimVQ(RowQuantizer):
                 f"SimVQ needs a header of {_HEADER.size} bytes, got {len(data)}", offset=len(data)
             )
         dim, num_codes, seed, exponent = _HEADER.unpack_from(data)
-        if not 1 <= dim <= MAX_DIM or not 1 <= num_codes <= MAX_CODES or seed >= 1 << 63:
+        if not 1 <= dim * num_codes <= MAX_VALUES or seed >= 1 << 63:
             raise CodecError(
-                f"SimVQ must have 1 to {MAX_DIM} dimensions, 1 to {MAX_CODES} codes and a seed "
-                f"below 2^63, got {dim}, {num_codes} and {seed}",
+                f"SimVQ must have 1 to {MAX_VALUES} values and a seed below 2^63, "
+                f"got {num_codes} codes of {dim} and {seed}",
                 offset=0,
             )
         length = _HEADER.size + 2 * dim * dim + 4 * dim
@@ -141,6 +144,8 @@ class SimVQ(RowQuantizer):
         self.register_buffer("basis", basis, persistent=False)
 
     def _quantize(self, x: Tensor) -> Quantized:
+        if self.training and self.match_first_batch and len(x) > 1 and not self.counts.any():
+            self._match(x.detach(), torch.ones_like(x[:, 0]))
         codebook = self.codebook
         indices = nearest(x.detach(), codebook.detach())[0]
         values = codebook[indices]
@@ -161,6 +166,15 @@ class SimVQ(RowQuantizer):
 
     def _fit(self, x: Tensor, weights: Tensor) -> None:
         """Match mean and covariance, then alternate assignment and least squares for W and b."""
+        self._match(x, weights)
+        for _ in range(self.iterations):
+            codebook = self.codebook.detach()
+            means, mass = cell_means(x, nearest(x, codebook)[0], weights, codebook)
+            self._solve(means.double(), mass.double())
+
+    @torch.no_grad()
+    def _match(self, x: Float[Tensor, "n dim"], weights: Float[Tensor, "n"]) -> None:
+        """Give the codes the mean and covariance of `x`."""
         share = (weights / weights.sum()).double()[:, None]
         mean = (x.double() * share).sum(0)
         centered = x.double() - mean
@@ -168,10 +182,6 @@ class SimVQ(RowQuantizer):
         root = axes * variances.clamp(min=0).sqrt() @ axes.T
         self.weight.copy_(root / NORMAL_STD)
         self.bias.copy_(mean)
-        for _ in range(self.iterations):
-            codebook = self.codebook.detach()
-            means, mass = cell_means(x, nearest(x, codebook)[0], weights, codebook)
-            self._solve(means.double(), mass.double())
 
     def _solve(self, means: Float[Tensor, "k dim"], mass: Float[Tensor, "k"]) -> None:
         """W and b that bring the codes nearest to the means of their cells, by weight."""

@@ -6,7 +6,8 @@ import copy
 import importlib
 import io
 import itertools
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -80,15 +81,6 @@ MAKERS: dict[str, Callable[[], Quantizer]] = {
 STRAIGHT = {"ema", "residual", "residual, beam", "grouped residual", "product", "optimized product"}
 STRAIGHT |= {"SimVQ", "balanced", "LFQ", "entropy-constrained"}
 PREFIXES = {"residual", "residual, dropout", "grouped residual", "attribute-factored"}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors wait longer for threads than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(params=MAKERS)
@@ -234,9 +226,8 @@ def test_usage_perplexity_and_bits_are_those_of_the_indices(name: str) -> None:
         frequency = torch.bincount(column, minlength=size).float()
         share = frequency / frequency.sum()
         entropy = float(torch.special.entr(share).sum())
-        if name != "residual, beam" and name != "balanced":
-            assert quantizer.usage[stage] == (frequency > 0).float().mean()
-            assert float(quantizer.perplexity[stage]) == pytest.approx(torch.tensor(entropy).exp())
+        assert quantizer.usage[stage] == (frequency > 0).float().mean()
+        assert quantizer.perplexity[stage].item() == pytest.approx(math.exp(entropy))
         bits += float(code_lengths(frequency)[column].sum())
     assert made.bits.item() == pytest.approx(bits, rel=0.02)
     assert bits <= len(x) * sum(torch.tensor(quantizer.num_codes).log2()) + 1
@@ -253,8 +244,9 @@ def test_codes_revive_or_stay_finite_on_constant_data(name: str) -> None:
     """A batch that is one vector over and over breaks nothing, in training or in fit."""
     quantizer = MAKERS[name]()
     x = torch.full((40, DIM), 0.7)
-    for _ in range(5):
-        made = quantizer(x)
+    for _ in range(4):
+        quantizer(x)
+    made = quantizer(x)
     assert made.values.isfinite().all() and made.loss.isfinite()
     quantizer.fit(x).eval()
     assert quantizer(x).values.isfinite().all()
@@ -300,10 +292,12 @@ def test_wrong_arguments_are_named(name: str) -> None:
             quantizer.decode(torch.full_like(indices, wrong))
 
 
+@pytest.mark.parametrize("name", [name for name in MAKERS if name != "balanced"])
 def test_weights_move_the_codes_towards_what_matters(name: str) -> None:
-    """Vectors of weight 0 do not count: a fit to half the data by weight is a fit to that half."""
-    if name == "balanced":
-        pytest.skip("balanced assignment shares all vectors, weighted or not")
+    """Vectors of weight 0 do not count: a fit to half the data by weight is a fit to that half.
+
+    Balanced assignment is left out: it shares all vectors evenly, weighted or not.
+    """
     x = torch.cat([correlated(), 50 + correlated()])
     weights = torch.cat([torch.ones(600), torch.zeros(600)])
     quantizer = MAKERS[name]().eval().fit(x, weights=weights)
@@ -317,7 +311,7 @@ def test_leading_columns_decode_ever_better(name: str) -> None:
     quantizer, x = MAKERS[name]().eval(), correlated(seed=1)
     indices = quantizer.fit(correlated(2000)).encode(x)
     errors = [
-        float((quantizer.decode(indices[:, :columns]) - x).square().mean())
+        (quantizer.decode(indices[:, :columns]) - x).square().mean().item()
         for columns in range(indices.shape[1] + 1)
     ]
     assert all(later < earlier for earlier, later in itertools.pairwise(errors))
