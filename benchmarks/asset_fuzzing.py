@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from vq.asset import AssetError, AssetWriter, SetCodec, constant, open_asset, set_order
+from vq.asset.codecs import GROUP, find_codec
 
 from .asset_files import example, join, parts
 from .fuzzing import Target
@@ -31,24 +36,36 @@ def read(data: bytes) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
 
 
 def _one_codec_each() -> list[bytes]:
-    random = np.random.default_rng(9)
-    integers = random.normal(0, 3, (50, 2)).round().astype(np.int16)
-    wide = (random.normal(0, 1, 60) ** 9 * 1e4).round().astype(np.int64)
-    floats = random.normal(size=(20, 3)).astype(np.float32)
+    """A file per installed codec and kind of array that it takes."""
     files = []
-    points = random.integers(0, 40, (30, 5)).astype(np.int32)
-    for codec, array in (
-        ("raw", floats),
-        ("planes", floats),
-        ("rans", integers),
-        ("rans", wide),
-        ("set", points[set_order(points)]),
-        (SetCodec(preset="fast"), points[set_order(points)]),
-    ):
-        writer = AssetWriter("one")
-        writer.array("only", writer.encode("only", array, codec))
-        files.append(writer.to_bytes())
-    return files
+    for name in sorted(entry_points(group=GROUP).names):
+        codec = find_codec(name)
+        for array in _arrays():
+            try:
+                stored = codec.decode(codec.encode(array))
+            except ValueError:
+                continue
+            writer = AssetWriter("one")
+            writer.array("only", writer.encode("only", stored, codec))
+            files.append(writer.to_bytes())
+    writer = AssetWriter("fast")
+    writer.array("only", writer.encode("only", _points(), SetCodec(preset="fast")))
+    return [*files, writer.to_bytes()]
+
+
+def _points() -> NDArray[np.int32]:
+    points = np.random.default_rng(7).integers(0, 40, (30, 5)).astype(np.int32)
+    return points[set_order(points)]
+
+
+def _arrays() -> list[NDArray[Any]]:
+    random = np.random.default_rng(9)
+    return [
+        random.normal(size=(20, 3)).astype(np.float32),
+        random.normal(0, 3, (50, 2)).round().astype(np.int16),
+        (random.normal(0, 1, 60) ** 9 * 1e4).round().astype(np.int64),
+        _points(),
+    ]
 
 
 def _empty() -> bytes:
