@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8, UInt32
 from numpy import ndarray
-from numpy.typing import NDArray
 
 from runs.files import replacing
 
@@ -213,7 +212,7 @@ class CompressedPlySource:
         self._element("sh", tuple(f"f_rest_{index}" for index in range(len(sh.names))), "u1")
         return degrees[len(sh.names)]
 
-    def _read(self, element: Element, start: int, stop: int) -> NDArray[np.void]:
+    def _read(self, element: Element, start: int, stop: int) -> ndarray:
         dtype = element.dtype(self.header.encoding)
         offset = self._offsets[element.name] + start * dtype.itemsize
         return np.fromfile(self.path, dtype, stop - start, offset=offset)

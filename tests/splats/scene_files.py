@@ -52,12 +52,21 @@ def covariances(gaussians: Gaussians) -> Tensor:
     return axes @ axes.mT
 
 
-def assert_alike(a: Gaussians, b: Gaussians, *, tolerance: float = 1e-6) -> None:
-    """Equal up to float32 of activated values: relative in lengths, absolute in opacities."""
+def assert_alike(
+    a: Gaussians, b: Gaussians, *, tolerance: float = 1e-6, shape: float | None = None
+) -> None:
+    """Equal up to float32 of activated values: relative in lengths, absolute in opacities.
+
+    Args:
+        a: Some Gaussians.
+        b: Others, in the same order.
+        tolerance: What rounding explains.
+        shape: Largest difference of covariances against their size; None: ten times `tolerance`.
+    """
     torch.testing.assert_close(a.means, b.means, rtol=tolerance, atol=tolerance)
     first, second = covariances(a), covariances(b)
     size = first.diagonal(dim1=1, dim2=2).amax(dim=1)[:, None, None].clamp(min=1e-60)
-    assert float(((first - second) / size).abs().max()) < 10 * tolerance
+    assert float(((first - second) / size).abs().max()) < (shape or 10 * tolerance)
     torch.testing.assert_close(
         a.logit_opacities.sigmoid(), b.logit_opacities.sigmoid(), rtol=0, atol=tolerance
     )

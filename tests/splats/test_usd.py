@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from .scene_files import assert_alike, extreme_gaussians, random_gaussians
 @pytest.mark.parametrize("degree", range(5))
 @pytest.mark.parametrize("up_axis", ["Y", "Z"])
 @pytest.mark.parametrize("ending", ["usda", "usdz"])
-def test_round_trip(tmp_path: Path, degree: int, up_axis: str, ending: str) -> None:
+def test_round_trip(tmp_path: Path, degree: int, up_axis: Literal["Y", "Z"], ending: str) -> None:
     scene = random_gaussians(257, degree)
     path = tmp_path / f"a.{ending}"
     UsdFormat().write(InMemory(scene, antialiased=True), path, options=UsdOptions(up_axis=up_axis))
