@@ -161,9 +161,9 @@ def create_files(path: Path) -> Iterator[SogOutput]:
 
 
 def _move_files(source: Path, target: Path) -> None:
-    """Move every file below `source` to the same place below `target`, JSON files last."""
+    """Move every file below `source` to its place below `target`; the outermost JSON file last."""
     files = [item for item in source.rglob("*") if item.is_file()]
-    for file in sorted(files, key=lambda item: (item.suffix == ".json", len(item.parts), item)):
+    for file in sorted(files, key=lambda item: (item.suffix == ".json", -len(item.parts), item)):
         place = target / file.relative_to(source)
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(file, place)

@@ -8,7 +8,9 @@ entries of all are looked up.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -19,8 +21,8 @@ from .contract import Source
 from .hilbert import hilbert_order
 from .sog_codebook import LEVELS, fit_codebook, nearest_levels
 from .sog_meta import COEFFICIENTS, MIN_ALPHA, SogMeta
-from .sog_palette import Palette, fit_palette, palette_size
-from .sog_tables import PALETTE_COLUMNS, SogTables
+from .sog_palette import fit_palette, palette_size
+from .sog_tables import SogTables
 
 MAX_LOG_SCALE = 50.0
 """Log scales are set to at most this far from 0, so that a flat axis spoils no codebook."""
@@ -52,14 +54,24 @@ class _Columns:
     sh0: NDArray[np.float32]
 
 
-def encode_tables(source: Source, plan: SogPlan) -> tuple[SogTables, NDArray[np.int64]]:
+def encode_tables(
+    source: Source, plan: SogPlan, *, runs: Sequence[int] | None = None
+) -> tuple[SogTables, NDArray[np.int64]]:
     """The byte tables of `source` along a Hilbert curve, and the row of `source` of each row.
+
+    Args:
+        source: Gone through twice.
+        plan: What was chosen.
+        runs: Lengths of runs of rows that stay together, each in its own curve; None: one run.
 
     Raises:
         ValueError: NaN, or infinite means, quaternions or colors.
     """
     columns, harmonics = _gather(source)
-    order = hilbert_order(columns.means)
+    starts = np.cumsum([0, *(runs or [len(columns.means)])])
+    order = np.concatenate(
+        [start + hilbert_order(columns.means[start:end]) for start, end in pairwise(starts)]
+    )
     columns = _Columns(
         columns.means[order],
         columns.quats[order],
@@ -201,9 +213,6 @@ def _with_palette(
     palette = fit_palette(harmonics, size, iterations=plan.iterations)
     entries = palette.entries.numpy().reshape(-1, COEFFICIENTS[source.sh_degree], 3)
     table = _linear(entries.reshape(-1, 1))[0] if plan.version == 1 else fit_codebook(entries)
-    places = _places(palette)
-    stored = np.empty(entries.shape, np.uint8)
-    stored[places] = nearest_levels(entries, table)
     labels = np.concatenate(
         [palette.search(chunk.shN.flatten(1))[0].numpy() for chunk in source.chunks(1 << 18)]
     )
@@ -215,26 +224,6 @@ def _with_palette(
             palette_count=len(entries),
             bands=source.sh_degree,
         ),
-        labels=places[labels[order]].astype(np.uint16),
-        palette=stored,
+        labels=labels[order].astype(np.uint16),
+        palette=nearest_levels(entries, table),
     )
-
-
-def _places(palette: Palette) -> NDArray[np.int64]:
-    """Where each entry stands in the palette.
-
-    Entry e lies in column e mod 64 of the image, so that what is above it is entry e - 64. Walking
-    down the columns along a curve through the principal axes puts like above like, which WebP
-    predicts from.
-    """
-    entries = palette.entries.double()
-    centered = entries - entries.mean(0)
-    _, _, axes = torch.linalg.svd(centered.T @ centered)
-    leading = (centered @ axes[:3].T).numpy()
-    if leading.shape[1] < 3:
-        raise ValueError(f"harmonics must have at least 3 values, got {leading.shape[1]}.")
-    numbers = np.arange(len(entries))
-    places = np.empty(len(entries), np.int64)
-    down_columns = np.lexsort((numbers // PALETTE_COLUMNS, numbers % PALETTE_COLUMNS))
-    places[hilbert_order(leading)] = numbers[down_columns]
-    return places
