@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .damage import case_random, damaged
@@ -214,24 +215,33 @@ def _work(
     """Read cases in a process of its own."""
     target = load_target(factory)
     originals = [target.read(data) for data in target.files]
-    before = _resident_peak()
     _limit_memory(memory_bytes)
+    before = _reset_resident_peak()
     for case in range(begin, stop):
         shared[_CASE] = case
         outcome, detail = read_case(target, originals, case, seed)
         shared[_COUNTS + OUTCOMES.index(outcome)] += 1
         if outcome in ("crash", "wrong"):
             queue.put((case, f"{outcome}: {detail:.500}"))
-        shared[_PEAK] = max(shared[_PEAK], _resident_peak() - before)
+        if case % 256 == 0 or case == stop - 1:
+            shared[_PEAK] = max(shared[_PEAK], _resident_peak() - before)
     shared[_CASE] = _DONE
 
 
+def _reset_resident_peak() -> int:
+    """Forget the largest resident memory so far; returns what it is now."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return _resident_peak()
+
+
 def _resident_peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Bytes."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 def _limit_memory(more_bytes: int) -> None:
     """Let this process map only so much more than it does now."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        mapped = int(file.read().split()[0]) * resource.getpagesize()
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    mapped = pages * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + more_bytes, mapped + more_bytes))

@@ -19,7 +19,7 @@ from . import pages
 from .command import CHECKOUT
 from .metric import Metric
 
-SUITES = ("rasterizer", "train", "train_long", "captures")
+SUITES = ("rasterizer", "train", "train_long", "captures", "asset")
 """Each is the module `benchmarks.<name>` with `run(*, quick) -> Iterator[Metric]`."""
 
 FOLDER = Path(__file__).resolve().parent
