@@ -64,7 +64,7 @@ def test_mixing_learns_what_a_context_knows() -> None:
     rng = np.random.default_rng(0)
     hints = rng.integers(0, 2, 4_000).tolist()
     coder = BinaryEncoder()
-    model = ContextModel(coder, 2, 0, 1)
+    model = ContextModel(coder, 2, 0, 1, len(hints))
     for hint in hints:
         model.set_contexts((hint, 0))
         model.decide(hint, 0)

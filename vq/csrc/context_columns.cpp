@@ -110,7 +110,7 @@ class ColumnCoder {
  public:
   ColumnCoder(const ColumnContext& context, Coder& coder)
       : c_(context),
-        model_(coder, context.bits),
+        model_(coder, context.bits, context.count),
         errors_(3 * kGuesses, ErrorTable(int64_t{32} << context.bits)) {}
 
   // A decoder overwrites `values` point by point; false where the bytes gave out.

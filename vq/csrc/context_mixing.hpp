@@ -4,6 +4,7 @@
 #pragma once
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <vector>
 
@@ -78,9 +79,11 @@ struct Counter {
 template <class Coder, int kContexts, int kGiven>
 class ContextModel {
  public:
-  ContextModel(Coder& coder, int num_sets)
+  // `count`: how many times set_contexts will be called, about; sizes the tables.
+  ContextModel(Coder& coder, int num_sets, long count)
       : coder_(coder),
-        lines_(size_t{kContexts} << kLineBits),
+        line_bits_(std::min(14, 3 + static_cast<int>(std::bit_width(static_cast<uint64_t>(count))))),
+        lines_(size_t{kContexts} << line_bits_),
         weights_(static_cast<size_t>(num_sets) * kInputs, kFirstWeight),
         seen_(num_sets, 0) {}
 
@@ -122,7 +125,6 @@ class ContextModel {
  private:
   static constexpr int kInputs = kContexts + kGiven + 1;
   static constexpr int kFirstWeight = 12000, kWeightMax = 1 << 20, kSettledRate = 40;
-  static constexpr int kLineBits = 14;
 
   struct alignas(64) Line {
     Counter counters[16];
@@ -131,14 +133,15 @@ class ContextModel {
   void enter() {
     for (int c = 0; c < kContexts; ++c) {
       uint32_t slot = bases_[c] + node_ * 0x85EBCA6Bu;
-      slot = (slot ^ slot >> 15) * 0x2C1B3C6Du >> (32 - kLineBits);
-      current_[c] = &lines_[(static_cast<size_t>(c) << kLineBits) + slot];
+      slot = (slot ^ slot >> 15) * 0x2C1B3C6Du >> (32 - line_bits_);
+      current_[c] = &lines_[(static_cast<size_t>(c) << line_bits_) + slot];
     }
     leaf_ = 1;
   }
 
   Coder& coder_;
   const MixingTables& tables_ = mixing_tables();
+  int line_bits_;
   std::vector<Line> lines_;
   std::vector<int> weights_, seen_;
   uint32_t bases_[kContexts] = {};

@@ -64,7 +64,7 @@ uint32_t quantize(int x) {  // 1..15, finer near 0
 template <class Coder>
 class PointCoder {
  public:
-  explicit PointCoder(Coder& coder) : model_(coder, 3 * 32) {}
+  PointCoder(Coder& coder, long count) : model_(coder, 3 * 32, count) {}
 
   // The cells of the next level. `upper(first, count, axis)` says how many points of a run of
   // sorted ones lie in the upper half; a decoder ignores it.
@@ -201,7 +201,7 @@ std::vector<Cell> root(long count) { return {Cell{{0, 0, 0}, static_cast<uint32_
 
 std::vector<uint8_t> encode_points(const uint32_t* points, long count, int bits) {
   BinaryEncoder coder;
-  PointCoder<BinaryEncoder> point_coder(coder);
+  PointCoder<BinaryEncoder> point_coder(coder, count);
   std::vector<Cell> cells = root(count);
   for (int level = 0; level < bits; ++level) {
     const int shift = bits - 1 - level;
@@ -221,7 +221,7 @@ std::vector<uint8_t> encode_points(const uint32_t* points, long count, int bits)
 
 bool decode_points(const uint8_t* data, size_t size, long count, int bits, uint32_t* points) {
   BinaryDecoder coder(data, size);
-  PointCoder<BinaryDecoder> point_coder(coder);
+  PointCoder<BinaryDecoder> point_coder(coder, count);
   std::vector<Cell> cells = root(count);
   for (int level = 0; level < bits && !coder.truncated(); ++level)
     cells = point_coder.split(cells, level, [](long, int, int) { return 0; });

@@ -196,7 +196,7 @@ class _ColumnModel:
     ) -> None:
         self._bits, self._weights = context.bits, weights.tolist()
         self._view = _View(context)
-        self._model = ContextModel(coder, 6, _GUESSES, context.bits)
+        self._model = ContextModel(coder, 6, _GUESSES, context.bits, len(context.neighbors))
         self._errors = [_Errors([32 << context.bits] * 32) for _ in range(3 * _GUESSES)]
 
     def code(self, i: int, known: Sequence[int], value: int) -> int:

@@ -18,11 +18,11 @@ step of a counter that has seen n bits.
 logit[p >> 10] * trust[n] >> 16.
 
 **Contexts.** The decisions since `set_contexts` are a path through a binary tree, whose node is
-numbered 1 at the root and 2 * node + bit below. Each context has 2^14 lines of 16 counters; at the
-root and after every fourth decision its line is chosen by
-h = (context + 1) * 0x9E3779B1 * (2 c + 1) + node * 0x85EBCA6B for context number c, then
-(h ^ h >> 15) * 0x2C1B3C6D >> 18, all modulo 2^32; the counter inside the line is 1, then
-2 * counter + bit. Contexts that meet in a line share it.
+numbered 1 at the root and 2 * node + bit below. Each context has 2^b lines of 16 counters, b =
+min(14, 3 + bit length of the number of points). At the root and after every fourth decision its
+line is chosen by h = (context + 1) * 0x9E3779B1 * (2 c + 1) + node * 0x85EBCA6B for context
+number c from 0, then (h ^ h >> 15) * 0x2C1B3C6D >> 32 - b, all modulo 2^32; the counter inside the
+line is 1, then 2 * counter + bit. Contexts that meet in a line share it.
 
 **A decision** takes the logits of one counter per context, those that the caller knows, and 256 as
 a constant, and sums them with weights (at first 12000; 65536 is 1) of the set that the caller
@@ -41,7 +41,6 @@ from functools import cache
 from typing import Protocol, runtime_checkable
 
 LOGIT_MAX = 3071
-LINE_BITS = 14
 _FIRST_WEIGHT, _WEIGHT_MAX, _SETTLED_RATE, _SLOWEST = 12000, 1 << 20, 40, 250
 _WORD = 0xFFFFFFFF
 
@@ -154,8 +153,10 @@ def clamp_logit(x: int) -> int:
 class ContextModel:
     """Codes bits whose probability is mixed from one counter per context and from given logits."""
 
-    def __init__(self, coder: BitCoder, num_contexts: int, num_given: int, num_sets: int) -> None:
-        self._coder = coder
+    def __init__(
+        self, coder: BitCoder, num_contexts: int, num_given: int, num_sets: int, count: int
+    ) -> None:
+        self._coder, self._shift = coder, 32 - min(14, 3 + count.bit_length())
         self._tables = tables()
         self._counters: list[dict[int, tuple[int, int]]] = [{} for _ in range(num_contexts)]
         self._weights = [[_FIRST_WEIGHT] * (num_contexts + num_given + 1) for _ in range(num_sets)]
@@ -211,5 +212,5 @@ class ContextModel:
         self._lines = []
         for base in self._bases:
             slot = base + self._node * 0x85EBCA6B & _WORD
-            self._lines.append(((slot ^ slot >> 15) * 0x2C1B3C6D & _WORD) >> (32 - LINE_BITS))
+            self._lines.append(((slot ^ slot >> 15) * 0x2C1B3C6D & _WORD) >> self._shift)
         self._leaf = 1

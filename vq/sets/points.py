@@ -87,7 +87,7 @@ class _Octree:
 
     def __init__(self, coder: BitCoder, count: int) -> None:
         self.cells = [_Cell((0, 0, 0), count)]
-        self._model = ContextModel(coder, 6, 0, 96)
+        self._model = ContextModel(coder, 6, 0, 96, count)
         self._around: dict[tuple[int, int, int], int] = {}
         self._level = 0
 
