@@ -37,6 +37,8 @@ RELATIVE = 1e-5
 """Covers the rounding of float32 lengths."""
 TAIL = 0.03
 """Share of the variance left to the length of the rest."""
+OUTLIER = 4
+"""Values beyond this many times the 99 % quantile are cut off when axes are computed."""
 SAMPLE = 1 << 14
 """Rows from which the axes are computed."""
 MAX_BOUND_BYTES = 1 << 30
@@ -48,7 +50,7 @@ class Axes:
     """The coordinates in which a search works."""
 
     mean: NDArray[np.float64]
-    """Origin, `[d]`."""
+    """Origin, the median, `[d]`."""
     rotation: NDArray[np.float64]
     """Axes in columns by falling variance, `[d, d]`."""
     leading: int
@@ -67,8 +69,11 @@ class Axes:
     def of(x: NDArray[np.float32]) -> Axes:
         """Axes of the rows `[n, d]`, from at most 2^14 of them."""
         sample = x[:: max(1, len(x) // SAMPLE)].astype(np.float64)
-        mean = sample.mean(0)
+        # Neither origin nor axes follow outliers, which would cost all others their precision.
+        mean = np.median(sample, axis=0)
         centered = sample - mean
+        limits = OUTLIER * np.quantile(np.abs(centered), 0.99, axis=0)
+        centered = np.clip(centered, -limits, limits)
         variances, rotation = np.linalg.eigh(centered.T @ centered / len(sample))
         variances, rotation = np.maximum(variances[::-1], 0), rotation[:, ::-1]
         dim, total = len(mean), float(variances.sum())

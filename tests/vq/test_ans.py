@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from vq.entropy import lanes, order0_bits, rans
 from vq.entropy.bits import BitReader, BitWriter, read_varint, write_varint
@@ -43,22 +42,10 @@ def test_small_arrays_pay_little_for_their_table(sigma: float) -> None:
     assert len(rans.encode(symbols)) <= source / 8 + 24
 
 
-def test_real_symbols_take_their_entropy(shared_data: Path) -> None:
-    columns = real_columns(shared_data)
-    coded = len(rans.encode(columns, columns=True))
-    entropy = sum(order0_bits(column) for column in columns.T)
+def test_real_symbols_take_their_entropy(real_harmonics: NDArray[np.uint8]) -> None:
+    coded = len(rans.encode(real_harmonics, columns=True))
+    entropy = sum(order0_bits(column) for column in real_harmonics.T)
     assert 8 * coded <= 1.005 * entropy
-
-
-def real_columns(shared_data: Path) -> np.ndarray:
-    """Quantized spherical harmonics of a real capture, `[n, 45]`."""
-    from splats.scene import load_scene
-
-    path = shared_data / "splats" / "toy-cat" / "scene.compressed.ply"
-    if not path.is_file():
-        pytest.skip("toy-cat is not in shared/data/splats")
-    gaussians = load_scene(path).gaussians
-    return np.rint(gaussians.shN.flatten(1).numpy() * 16).astype(np.int16)
 
 
 SOURCES = {
