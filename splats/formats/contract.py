@@ -17,6 +17,8 @@ HOUSE_FRAME = "RDF"
 ROWS_PER_CHUNK = 1 << 16
 """Gaussians in memory at a time while streaming: 15 MB at degree 3."""
 
+_LONGEST_MESSAGE = 1000
+
 
 class FormatError(ValueError):
     """A malformed file: which one, which field of it, and where."""
@@ -29,6 +31,8 @@ class FormatError(ValueError):
             field: The part of the file at fault, by its name in the format's description.
             offset: Byte where it lies; None where no single byte does (a missing part).
         """
+        if len(message) > _LONGEST_MESSAGE:  # quotes from damaged files have no bound
+            message = f"{message[:_LONGEST_MESSAGE]}..."
         place = "" if offset is None else f"byte {offset}: "
         super().__init__(f"{path}: {place}`{field}`: {message}")
         self.path, self.field, self.offset = path, field, offset
