@@ -72,7 +72,7 @@ def test_mixing_learns_what_a_context_knows() -> None:
 
 
 @needs_native
-@pytest.mark.parametrize(("count", "bits"), [(1, 0), (1, 20), (7, 1), (300, 4), (200, 21)])
+@pytest.mark.parametrize(("count", "bits"), [(1, 0), (1, 20), (7, 1), (120, 4), (40, 21)])
 def test_points_have_the_same_bytes_in_python(
     count: int, bits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,12 +85,12 @@ def test_points_have_the_same_bytes_in_python(
 
 
 @needs_native
-@pytest.mark.parametrize("bits", [1, 4, 8, 10, 24])
+@pytest.mark.parametrize("bits", [1, 8, 10, 24])
 @pytest.mark.parametrize("num_parents", [0, 1, 4])
 def test_columns_have_the_same_bytes_in_python(
     bits: int, num_parents: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context, values = column(surface(150, 5), bits, num_parents)
+    context, values = column(surface(60, 5), bits, num_parents)
     weights = fit_weights(context, values)
     data = encode_column(context, weights, values)
     np.testing.assert_array_equal(decode_column(data, context, weights), values)

@@ -79,8 +79,8 @@ def test_every_span_of_positions(preset: str, span: int) -> None:
 def test_bytes_do_not_depend_on_kernels_or_threads(
     preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(container, "BLOCK_POINTS", 40)
-    positions, values = make_set(90)
+    monkeypatch.setattr(container, "BLOCK_POINTS", 20)
+    positions, values = make_set(50)
     threads = codec._native.num_threads()
     try:
         for count in (1, 3):
@@ -92,7 +92,7 @@ def test_bytes_do_not_depend_on_kernels_or_threads(
             assert sets.encode(positions, values, preset=preset) == data
             np.testing.assert_array_equal(records(*sets.decode(data)), records(*found))
             monkeypatch.undo()
-            monkeypatch.setattr(container, "BLOCK_POINTS", 40)
+            monkeypatch.setattr(container, "BLOCK_POINTS", 20)
     finally:
         codec._native.set_num_threads(threads)
 
@@ -100,7 +100,7 @@ def test_bytes_do_not_depend_on_kernels_or_threads(
 @needs_native
 @pytest.mark.parametrize("preset", PRESETS)
 def test_uniform_points_get_the_refund_of_their_order(preset: str) -> None:
-    count = 200_000
+    count = 100_000
     uniform = np.random.default_rng(0).integers(0, 1 << 16, (count, 3)).astype(np.uint16)
     bits = 8 * len(sets.encode(uniform, {}, preset=preset)) / count
     order = math.lgamma(count + 1) / math.log(2) / count
@@ -146,11 +146,11 @@ def test_unfit_arguments_are_refused() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_damage_raises_and_never_crashes(preset: str) -> None:
-    positions, values = make_set(40)
+    positions, values = make_set(25)
     whole = sets.encode(positions, values, preset=preset)
     rng = np.random.default_rng(0)
     outcomes = {True: 0, False: 0}
-    for _ in range(600):
+    for _ in range(300):
         body = bytearray(whole[:-4])
         for _ in range(rng.integers(1, 4)):
             body[rng.integers(4, len(body))] = rng.integers(0, 256)
