@@ -141,7 +141,9 @@ class SpzFormat:
 
     def open(self, path: Path) -> SpzSource:
         """The Gaussians of a file of version 1 to 4."""
-        return SpzSource(SpzFile(path))
+        source = SpzSource(SpzFile(path))
+        _ = source.frame  # refuses damaged extensions here, since properties shall not raise
+        return source
 
     def write(
         self,
