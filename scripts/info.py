@@ -11,7 +11,8 @@ from rich.table import Table
 
 from captures import load_capture
 from runs import RunDirectory
-from splats.formats import summarize
+from splats.formats import find_format, name_of, summarize
+from splats.formats.conversion import size_of
 
 from .common import Common, console
 
@@ -29,16 +30,17 @@ def run(config: Info) -> dict[str, Any]:
     path = config.path
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; expected a file, a run or a capture.")
-    if path.is_file():
-        summary = _file(path)
-    elif (path / "config.json").is_file():
+    if (path / "config.json").is_file():
         summary = _run(path)
+    elif path.is_file() or _is_scene_folder(path):
+        summary = _file(path)
     else:
         summary = _capture(path)
     table = Table(show_header=False, box=None, title=str(path), title_justify="left")
     for name, value in summary.items():
         if name != "sections":
-            table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
+            is_count = isinstance(value, int) and not isinstance(value, bool)
+            table.add_row(name, f"{value:,}" if is_count else str(value))
     console.print(table)
     if summary["sections"]:
         sizes = Table("section", "bytes", "share", box=None)
@@ -49,17 +51,29 @@ def run(config: Info) -> dict[str, Any]:
     return summary
 
 
+def _is_scene_folder(path: Path) -> bool:
+    """True for a folder that some format keeps a scene in, such as an unbundled SOG."""
+    try:
+        find_format(path)
+    except ValueError:
+        return False
+    return True
+
+
 def _file(path: Path) -> dict[str, Any]:
     content = summarize(path)
-    return {
+    summary = {
         "kind": "splats",
         "num_primitives": content.num_primitives,
-        "num_bytes": path.stat().st_size,
+        "num_bytes": size_of(path),
         "sections": dict(content.sections),
         "frame": content.frame,
         "sh_degree": content.sh_degree,
         "antialiased": content.antialiased,
+        "model": content.model,
+        "format": name_of(find_format(path)),
     }
+    return summary | {key: text for key, text in content.details.items() if key not in summary}
 
 
 def _run(path: Path) -> dict[str, Any]:

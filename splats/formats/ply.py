@@ -39,6 +39,7 @@ from .contract import (
 from .frames import in_frame
 from .ply_header import Element, Header, read_header
 from .ply_table import Group, PlyTable
+from .points import PointsFormat, is_point_cloud
 from .sources import InMemory, collect
 
 FLAT_LOG_SCALE = -20.0
@@ -149,8 +150,11 @@ class PlyFormat:
     Options = PlyOptions
 
     def open(self, path: Path) -> Source:
-        """The Gaussians of a PLY file, which may be a compressed one."""
-        return CompressedPlySource(path) if is_compressed(read_header(path)) else PlySource(path)
+        """The Gaussians of a PLY file, which may be a compressed one or a point cloud."""
+        header = read_header(path)
+        if is_point_cloud(header):
+            return PointsFormat().open(path)
+        return CompressedPlySource(path) if is_compressed(header) else PlySource(path)
 
     def write(
         self,
@@ -180,10 +184,13 @@ class PlyFormat:
 
     def summarize(self, path: Path) -> FileSummary:
         """Sizes by attribute, from the header alone."""
-        if is_compressed(read_header(path)):
+        header = read_header(path)
+        if is_compressed(header):
             return CompressedPlyFormat().summarize(path)
+        if is_point_cloud(header):
+            return PointsFormat().summarize(path)
         source = PlySource(path)
-        header, vertex = source.header, source.vertex
+        vertex = source.vertex
         total = path.stat().st_size
         sections = {"header": header.num_bytes}
         if header.encoding == "ascii":
