@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
@@ -37,7 +38,7 @@ class RowQuantizer(Quantizer):
         rows = self._checked(x)
         with torch.autocast(x.device.type, enabled=False):
             made = self._quantize(rows)
-        if self.training:
+        if self.training and len(rows):
             self.steps += 1
         return Quantized(
             values=made.values.reshape(x.shape).to(x.dtype),
@@ -111,6 +112,16 @@ class RowQuantizer(Quantizer):
         with torch.autocast(x.device.type, enabled=False):
             self._fit(rows, weights.float())
             self._recount(rows)
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RowQuantizer:
+        """Move between devices, but stay float32 when a model becomes half or double."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            made = fn(tensor)
+            return made if made.dtype == tensor.dtype else tensor.to(made.device)
+
+        super()._apply(moved, recurse)
         return self
 
     @abstractmethod

@@ -165,6 +165,20 @@ def test_training_in_half_precision_is_training_in_single(name: str) -> None:
     assert all(torch.equal(plain_state[key], half_state[key]) for key in plain_state)
 
 
+def test_a_model_cast_to_half_keeps_its_codes(name: str) -> None:
+    """`half()` and `to(bfloat16)` leave codes, statistics and therefore indices as they were."""
+    quantizer = MAKERS[name]().fit(correlated()).eval()
+    x = correlated(seed=1).bfloat16()
+    expected = quantizer(x)
+    for cast in (torch.nn.Sequential(quantizer).half(), quantizer.to(torch.bfloat16)):
+        assert all(
+            t.dtype not in (torch.float16, torch.bfloat16) for t in cast.state_dict().values()
+        )
+    made = quantizer(x)
+    assert torch.equal(made.indices, expected.indices)
+    assert torch.equal(made.values, expected.values)
+
+
 def test_gradients_reach_the_input_and_are_finite(name: str) -> None:
     """The straight-through gradient is the identity; others are at least finite and not zero."""
     quantizer = MAKERS[name]()
@@ -263,6 +277,23 @@ def test_memory_is_bounded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("vq.nearest", "vq.quantizers.residual"):
         monkeypatch.setattr(importlib.import_module(module), "CHUNK_VALUES", 256)
     assert (quantizer.encode(x) != whole).float().mean() < 0.005
+
+
+@pytest.mark.cuda
+def test_a_gpu_agrees(name: str) -> None:
+    """Fitted on the CPU, moved to CUDA: nearly all indices agree, and training there works."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    quantizer = MAKERS[name]().fit(correlated()).eval()
+    x = correlated(seed=1)
+    expected = quantizer.encode(x)
+    quantizer.cuda()
+    made = quantizer(x.cuda())
+    assert (made.indices.cpu() == expected).float().mean() > 0.98
+    assert torch.equal(quantizer.decode(made.indices), made.values)
+    quantizer.train()(x.cuda())
+    quantizer.fit(x.cuda())
+    assert quantizer(x[:0].cuda()).indices.is_cuda
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -171,8 +171,8 @@ def test_trained_levels_improve_one_after_the_other() -> None:
     """After a short training each finer level lowers the error of held-out images."""
     quantizer = multiscale()
     optimizer = torch.optim.Adam(quantizer.parameters(), lr=1e-2)
-    for step in range(120):
-        x = scene(8, seed=step)
+    for step in range(60):
+        x = scene(4, seed=step)
         optimizer.zero_grad()
         made = quantizer(x)
         previews = [quantizer.decode(made.indices[:levels]) for levels in (1, 2)]
