@@ -95,6 +95,8 @@ def decode(data: bytes, offset: int, num_words: list[int], sources: Sources) -> 
         CodecError: The words do not decode to the initial states.
     """
     bounds, lanes = layout(sources.size)
+    if max(num_words, default=0) > len(data):  # larger numbers would overflow the sums below
+        raise CodecError(f"a block of {max(num_words)} words", offset=offset)
     sizes = [4 * lanes + 2 * count for count in num_words]
     starts = offset + np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     if starts[-1] > len(data):
