@@ -80,7 +80,7 @@ class FwaOptions:
         return _DEFAULTS[name] / self.quality if chosen is None else chosen
 
 
-_DEFAULTS = {"scale": 1 / 12, "rotation": 1 / 28, "opacity": 1 / 5, "color": 1 / 14, "sh": 1 / 12}
+_DEFAULTS = {"scale": 1 / 12, "rotation": 1 / 28, "opacity": 1 / 5, "color": 1 / 14, "sh": 1 / 14}
 _POSITION_SHARE = 1 / 4  # of the size of small Gaussians, at quality 1
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Int64
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vq.asset import (
     AssetWriter,
     Node,
+    PlacedVectorsCodec,
     SetCodec,
     columns,
     concatenate,
@@ -85,7 +87,16 @@ def encode_quantized(
     for name, node in _set_nodes(coded, integers, steps).items():
         writer.array(name, node)
     index = torch.from_numpy(order)
-    writer.array("shN", _harmonics(writer, gaussians.shN[index], step=sh_step))
+    shN = gaussians.shN[index].numpy()
+    if not shN.size:
+        harmonics = constant(0.0, "float32", shN.shape)
+    elif fast:
+        harmonics = _harmonics_without_contexts(writer, shN, step=sh_step)
+    else:
+        points = (columns(coded, 0, 3), matrix[order, :3])
+        codec = PlacedVectorsCodec(step=sh_step)
+        harmonics = writer.encode("sh", shN, codec, inputs=[points])
+    writer.array("shN", harmonics)
     return writer, index
 
 
@@ -130,21 +141,17 @@ def _set_nodes(coded: Node, integers: Integers, steps: Steps) -> dict[str, Node]
     }
 
 
-def _harmonics(writer: AssetWriter, shN: Tensor, *, step: float) -> Node:
-    """The coefficients above degree 0, on a grid in the directions of their variance."""
-    rows = shN.flatten(1).numpy()
-    if not rows.size:
-        return constant(0.0, "float32", tuple(shN.shape))
+def _harmonics_without_contexts(
+    writer: AssetWriter, shN: NDArray[np.float32], *, step: float
+) -> Node:
+    """Coefficients [N, K, 3] on a grid in the directions of their variance."""
+    rows = shN.reshape(len(shN), -1)
     basis = fit_klt(rows, bits=_BASIS_BITS)
     basis = replace(basis, mean=np.round(basis.mean, _MEAN_DECIMALS))
-    mean = [float(str(value)) for value in basis.mean]  # the decimals, not their float32
     found = np.rint(basis.forward(rows) / step).astype(np.int32)
-    used = 1 + int(np.flatnonzero(found.any(axis=0)).max(initial=-1))
-    if used == 0:
-        middle = scale(constant(0, "int32", rows.shape), step=[1.0], origin=mean)
-        return reshape(middle, tuple(shN.shape))
+    used = max(1, 1 + int(np.flatnonzero(found.any(axis=0)).max(initial=0)))
     directions = writer.encode("sh_basis", basis.rows[:used], "rans")
     coefficients = writer.encode("sh", found[:, :used], "rans")
-    unit = step * 2.0**-_BASIS_BITS
-    node = linear(coefficients, directions, step=unit, origin=mean)
-    return reshape(node, tuple(shN.shape))
+    mean = [float(str(value)) for value in basis.mean]  # the decimals, not their float32
+    node = linear(coefficients, directions, step=step * 2.0**-_BASIS_BITS, origin=mean)
+    return reshape(node, shN.shape)

@@ -24,6 +24,7 @@ from .planes import PlanesCodec
 from .raw import RawCodec
 from .reader import ArrayInfo, Asset, open_asset
 from .sets import SetCodec, set_order
+from .vectors import PlacedVectorsCodec
 from .writer import AssetWriter
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Coded",
     "Header",
     "Node",
+    "PlacedVectorsCodec",
     "PlanesCodec",
     "RawCodec",
     "Section",

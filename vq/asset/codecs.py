@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import entry_points
+from typing import Any, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
 
 from ..contract import Codec
 
 GROUP = "fieldwright.codecs"
 
 
+@runtime_checkable
+class DependentCodec(Protocol):
+    """A codec that knows other arrays before it codes one, such as the points values belong to."""
+
+    name: str
+    """The codec's name in files."""
+    lossless: bool
+    """True where decoding gives back identical bits."""
+    num_inputs: int
+    """How many arrays it knows."""
+    encode: Callable[..., bytes]
+    """`encode(array, *inputs)`, else as of `Codec`."""
+    decode: Callable[..., NDArray[Any]]
+    """`decode(data, *inputs, max_items=...)`, else as of `Codec`."""
+
+
 @cache
-def find_codec(name: str) -> Codec:
+def find_codec(name: str) -> Codec | DependentCodec:
     """The installed codec of this name, with its default settings.
 
     Raises:

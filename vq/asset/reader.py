@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..contract import Codec, CodecError
 from .array_type import ArrayType, extent
-from .codecs import find_codec
+from .codecs import DependentCodec, find_codec
 from .container import HEADER, Container
 from .errors import HeaderError
 from .graph import Coded, Node, leaves, walk
@@ -190,7 +190,7 @@ class Asset:
             self._container.fail(leaf.section, f"it holds {found}, the header says {leaf.type}.")
         return array
 
-    def _codec(self, leaf: Coded) -> Codec:
+    def _codec(self, leaf: Coded) -> Codec | DependentCodec:
         try:
             return find_codec(leaf.codec)
         except ValueError as error:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..contract import Codec
 from .array_type import ArrayType
-from .codecs import find_codec
+from .codecs import DependentCodec, find_codec
 from .graph import Coded, Node
 from .header import Header, Section
 from .layout import PROLOGUE_BYTES, aligned, digest, pack_prologue
@@ -65,7 +65,7 @@ class AssetWriter:
         self,
         name: str,
         array: NDArray[Any],
-        codec: str | Codec,
+        codec: str | Codec | DependentCodec,
         *,
         inputs: Sequence[tuple[Node, NDArray[Any]]] = (),
     ) -> Coded:
