@@ -87,7 +87,9 @@ def test_quantised_files_keep_their_bounds(
         error = (getattr(found, name) - getattr(expected, name)).abs()
         assert (error <= step / 2 + 1e-6).all(), name
     rows = (found.shN - expected.shN).flatten(1)
-    assert (rows.norm(dim=1) <= 1.02 * math.sqrt(rows.shape[1]) / 64).all()
+    # Rounding by rate and distortion goes beyond half a step; largest seen 1.08 of it, at N = 9.
+    slack = 1.02 if fast else 1.25
+    assert (rows.norm(dim=1) <= slack * math.sqrt(rows.shape[1]) / 64).all()
     sizes = covariances(expected).diagonal(dim1=1, dim2=2).sum(1)
     error = (covariances(found) - covariances(expected)).norm(dim=(1, 2)) / sizes
     assert (error < 2 * (1 / 32) + 2 * math.sqrt(3) / 64).all()
@@ -258,7 +260,7 @@ def test_info_lists_sections_and_graphs(tmp_path: Path) -> None:
     save(cloud(50, 1), path, options=STEPS)
     summary = info.run(info.Info(path=path))
     assert summary["num_primitives"] == 50 and summary["num_bytes"] == path.stat().st_size
-    assert list(summary["sections"]) == ["header", "set", "sh_basis", "sh"]
+    assert list(summary["sections"]) == ["header", "set", "sh"]
 
 
 @pytest.mark.slow

@@ -209,6 +209,20 @@ def test_indices_outside_a_codebook_are_refused() -> None:
         open_asset(broken).array("features")
 
 
+def test_absurd_word_counts_in_a_coded_section_are_refused() -> None:
+    """Found by damage: lengths near 2^63 overflowed while they were added up."""
+    data = edited(example()[0], lambda header: None)
+    place = next(
+        i for i, entry in enumerate(split(data)[0]["sections"]) if entry["name"] == "points"
+    )
+    payload = section_bytes(data)[place]
+    huge = b"\xff" * 8 + b"\x7f"
+    for at in range(3, len(payload)):
+        broken = with_section(data, place, payload[:at] + huge + payload[at + 1 :])
+        with pytest.raises(AssetError):
+            open_asset(broken).array("means")
+
+
 def test_no_name_in_a_file_becomes_a_path_or_code(tmp_path: Path) -> None:
     """Names are compared, never opened or imported."""
     for name in ("/etc/passwd", "..", "a\0b", "os:system", ""):
