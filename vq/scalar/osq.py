@@ -112,10 +112,13 @@ class OsqCodec:
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < count:
             raise ValueError(f"`rows` must be in [0, {count}), got {wanted.min()}..{wanted.max()}.")
         codes = unpack_rows(packed, widths.tolist(), wanted) + (np.cumsum(sizes) - sizes)
-        coefficients = levels.astype(np.float64)[codes] * deviations
-        found = transform.inverse_integers(
-            np.round(coefficients * 2.0**_UNIT).astype(np.int64), 2.0**-_UNIT
-        )
+        coefficients = np.round(levels.astype(np.float64)[codes] * deviations * 2.0**_UNIT)
+        if not (np.abs(coefficients) < 2.0**53).all():
+            raise CodecError("levels that are not finite, or too large", offset=offset)
+        try:
+            found = transform.inverse_integers(coefficients.astype(np.int64), 2.0**-_UNIT)
+        except ValueError as error:
+            raise CodecError(str(error), offset=offset) from None
         return found.reshape(shape) if rows is None else found
 
     def rate(self, array: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:

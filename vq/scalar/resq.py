@@ -113,7 +113,10 @@ class ResqCodec:
         step = np.repeat(steps.astype(np.float64), [high, columns - high])
         # Cells lie on both sides of zero, so that each value is the middle of its cell.
         values = (codes - 2.0 ** (np.array(widths) - 1) + 0.5) * step
-        return transform.inverse(values).reshape(shape)
+        try:
+            return transform.inverse(values).reshape(shape)
+        except ValueError as error:
+            raise CodecError(str(error), offset=offset) from None
 
     def rate(self, array: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
         """See `Codec`; the codes alone."""
