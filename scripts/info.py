@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from rich.markup import escape
 from rich.table import Table
 
 from captures import load_capture
@@ -40,7 +41,7 @@ def run(config: Info) -> dict[str, Any]:
     for name, value in summary.items():
         if name != "sections":
             is_count = isinstance(value, int) and not isinstance(value, bool)
-            table.add_row(name, f"{value:,}" if is_count else str(value))
+            table.add_row(name, f"{value:,}" if is_count else escape(str(value)))
     console.print(table)
     if summary["sections"]:
         sizes = Table("section", "bytes", "share", box=None)
