@@ -57,6 +57,12 @@ def _quat_of(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 ROTATIONS, SOURCES = _axis_rotations()
 """[24, 4] quaternions g, and [24, 3]: axis j of the frame q g is axis `SOURCES[., j]` of q."""
 
+_SORTING = np.array(
+    [[np.flatnonzero((SOURCES[:, :2] == (i, j)).all(1)) if i != j else [0] * 4 for j in range(3)]
+     for i in range(3)]
+)  # fmt: skip
+"""[3, 3, 4] the rotations whose first two axes come from axes i and j."""
+
 
 def canonical_frames(
     quats: NDArray[np.floating], log_scales: NDArray[np.floating]
@@ -81,10 +87,11 @@ def canonical_frames(
     if not (lengths > 0).all():
         raise ValueError("`quats` must not be zero.")
     order = np.argsort(-scales, axis=1, kind="stable")
-    turned = multiply(quats[:, None] / lengths[:, None], ROTATIONS[None])
-    sorting = (SOURCES[None] == order[:, None]).all(2)
-    gauge = np.where(sorting, np.abs(turned[..., 0]), -1).argmax(1)
-    chosen = np.take_along_axis(turned, gauge[:, None, None], axis=1)[:, 0]
+    sorting = _SORTING[order[:, 0], order[:, 1]]
+    turned = multiply((quats / lengths)[:, None], ROTATIONS[sorting])
+    best = np.abs(turned[..., 0]).argmax(1)
+    gauge = np.take_along_axis(sorting, best[:, None], axis=1)[:, 0]
+    chosen = np.take_along_axis(turned, best[:, None, None], axis=1)[:, 0]
     chosen *= np.where(chosen[:, :1] < 0, -1, 1)
     return CanonicalFrames(chosen, np.take_along_axis(scales, order, axis=1), gauge)
 
