@@ -14,13 +14,15 @@ from benchmarks.asset_files import example
 from benchmarks.asset_fuzzing import target
 
 PROGRAM = """
-import hashlib, os, sys
+import hashlib, os, pathlib, sys
 if os.environ["KERNELS"] == "none":
     sys.modules["vq._native"] = None
     sys.modules["splats._native"] = None
 import torch
 from vq.asset import open_asset
 from benchmarks import asset_fuzzing
+from splats import formats
+from splats.gaussians import Gaussians
 torch.set_num_threads(int(os.environ["THREADS"]))
 if os.environ["KERNELS"] != "none":
     from vq import _native
@@ -30,8 +32,14 @@ if os.environ["KERNELS"] != "none":
 written = hashlib.blake2b()
 for data in asset_fuzzing.target().files:
     written.update(data)
+scene = pathlib.Path(sys.argv[1]).parent / f"scene_{os.getpid()}.fwa"
+random = torch.Generator().manual_seed(3)
+shapes = (90, 3), (90, 4), (90, 3), (90,), (90, 1, 3), (90, 8, 3)
+parts = [torch.randn(shape, generator=random) for shape in shapes]
+formats.save(Gaussians(*parts), scene)
+written.update(scene.read_bytes())
 decoded = hashlib.blake2b()
-for name in sys.argv[1:]:
+for name in (*sys.argv[1:], str(scene)):
     for label, array in sorted(open_asset(name).arrays().items()):
         decoded.update(f"{label}{array.dtype}{array.shape}".encode() + array.tobytes())
 print(written.hexdigest(), decoded.hexdigest())
