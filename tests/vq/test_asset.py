@@ -168,7 +168,7 @@ def whole_section(data: bytes, name: str) -> bytes:
 
 
 def test_arrays_beyond_the_bound_are_refused_before_they_are_decoded() -> None:
-    """A small file can claim a lot: by default 64 MiB and 256 bytes per byte of the file."""
+    """A small file can claim a lot: by default 64 MiB and 1 KiB per byte of the file."""
     writer = AssetWriter("bomb")
     zeros = constant(0, "uint8", (1 << 26, 4))
     writer.array("zeros", zeros)

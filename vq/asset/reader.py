@@ -21,9 +21,9 @@ from .header import Header
 from .operations import Sum
 
 BASE_BYTES = 64 << 20
-BYTES_PER_FILE_BYTE = 256
-"""By default arrays may take `BASE_BYTES` plus this many bytes per byte of the file; splats take
-about 20 per byte."""
+BYTES_PER_FILE_BYTE = 1024
+"""By default arrays may take `BASE_BYTES` plus this many bytes per byte of the file; all nodes of
+quantised splats together take about 70."""
 
 
 @dataclass(frozen=True)
