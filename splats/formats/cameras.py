@@ -19,6 +19,7 @@ _FOV_DEG = 50.0
 _CORE_SHARE = 0.7  # of the importance lies in what the cameras frame
 _ELEVATIONS_DEG = (12.0, 35.0)
 _MARGIN = 1.3  # shows what lies around the core
+_LARGEST_WEIGHT = 4.0  # times the median
 _PROBE_SIZE = 48
 _CLEAR = 0.6  # of the way to the middle of the scene must be free
 _STEPS_INWARD = 5
@@ -29,8 +30,8 @@ _GOLDEN_TURN = math.pi * (3 - math.sqrt(5))
 def automatic_cameras(scene: SplatScene, num_cameras: int, *, width: int, height: int) -> Cameras:
     """Cameras around what matters in a scene with axes RDF (up is -y).
 
-    They stand on two rings around the part that holds most of the importance (opacity times area),
-    so that neither a far background nor stray Gaussians push them away. Where walls or foliage
+    They stand on two rings around the part that holds most of the importance (opacity times area,
+    the largest cut), so that neither a far background nor stray Gaussians push them away. Where walls or foliage
     hide that part, a camera moves in until its view is clear; one that never finds a clear view
     stands in the middle and looks outwards, as in a room.
 
@@ -69,8 +70,8 @@ def core(gaussians: Gaussians) -> tuple[Float[Tensor, "3"], float]:
     sample = gaussians[::step]
     means = sample.means.detach().double().cpu()
     weights = visible_importance(sample).detach().double().cpu()
-    # One huge Gaussian, such as a sky, shall not outweigh the rest.
-    weights = weights.clamp(max=float(weights.quantile(0.99)))
+    # A background is drawn with few but huge Gaussians, which shall not outweigh the rest.
+    weights = weights.clamp(max=_LARGEST_WEIGHT * float(weights.median()))
     if float(weights.sum()) <= 0:
         weights = torch.ones_like(weights)
     center = torch.stack([_weighted_quantile(means[:, i], weights, 0.5) for i in range(3)])

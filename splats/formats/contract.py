@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Int64
 from torch import Tensor
@@ -120,13 +120,21 @@ class LossReport:
 class Format(Protocol):
     """One splat file format; a class found through the entry points `fieldwright.formats`."""
 
-    suffixes: tuple[str, ...]
-    """Lower-case endings of file names: ".ply", ".compressed.ply", or whole names ("meta.json"),
-    by which a folder that holds such a file is found too."""
-    magic: bytes
-    """The first bytes of every such file; empty where there are none."""
-    Options: ClassVar[type[Any]]
-    """Frozen dataclass of what a writer lets one choose; works unedited."""
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Lower-case endings of file names: ".ply", ".compressed.ply", or whole names
+        ("meta.json"), by which a folder that holds such a file is found too."""
+        ...
+
+    @property
+    def magic(self) -> bytes:
+        """The first bytes of every such file; empty where there are none."""
+        ...
+
+    @property
+    def Options(self) -> type[Any]:
+        """Frozen dataclass of what a writer lets one choose; works unedited."""
+        ...
 
     def open(self, path: Path) -> Source:
         """The Gaussians in `path`, in the file's own frame, read while they are gone through.
