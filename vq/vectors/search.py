@@ -22,7 +22,7 @@ SAMPLE_ROWS = 1 << 15
 SAMPLE_RUN = 1 << 11
 ROUGH_ROWS = 1 << 13
 """Rows of the first search for the step."""
-ACTIVE = 0.04
+ACTIVE = 0.08
 """Directions with less variance than this many squared steps would round to zero anyway."""
 COEFFICIENT_BITS = 5.0
 """What a coefficient that is not zero costs, roughly."""
@@ -107,7 +107,7 @@ class Search:
 
     def _without_codes(self) -> list[Recipe]:
         none = np.zeros((0, len(self.mean)), dtype=np.float32)
-        bases = [_full_basis(self.covariance, bits) for bits in FULL_BITS]
+        bases = [full_basis(self.covariance, bits) for bits in FULL_BITS]
         m, k = self.shape
         if k > 1:
             table = self.covariance.reshape(m, k, m, k)
@@ -115,7 +115,7 @@ class Search:
             right = principal_directions(np.einsum("iaib->ab", table))
             for sides in ((left, right), (left, None), (None, None)):
                 bases.append(_product_basis(self.covariance, *sides, self.shape))
-        return [self._recipe(none, basis) for basis in bases]
+        return [self.recipe(none, basis) for basis in bases]
 
     def _with_codes(self, size: int) -> Recipe:
         every = -(-self.count // CODEBOOK_ROWS)
@@ -126,9 +126,9 @@ class Search:
         order = torch.bincount(index, minlength=size).argsort(descending=True, stable=True)
         rest = (rows - codes[index]).double().numpy()
         covariance = rest.T @ rest / len(rest)
-        return self._recipe(codes[order].numpy(), _full_basis(covariance, FULL_BITS[-1]))
+        return self.recipe(codes[order].numpy(), full_basis(covariance, FULL_BITS[-1]))
 
-    def _recipe(
+    def recipe(
         self, codes: NDArray[np.float32], basis: tuple[Basis, NDArray[np.floating]]
     ) -> Recipe:
         directions, variances = basis
@@ -156,13 +156,13 @@ def solve(search: Search, surplus: Callable[[Trial], float]) -> Plan:
     Recipes are compared once, near the solution; the winner's step is refined after that.
     """
     step = float(np.sqrt(max(np.trace(search.covariance), 1e-30) / len(search.mean)))
-    step = _root(lambda s: surplus(search.trial(search.recipes[0](s), rough=True)), step, 0.05)
+    step = root(lambda s: surplus(search.trial(search.recipes[0](s), rough=True)), step, 0.05)
     recipe = search.best(step)
-    step = _root(lambda s: surplus(search.trial(recipe(s))), step, 0.002)
+    step = root(lambda s: surplus(search.trial(recipe(s))), step, 0.002)
     return search.trial(recipe(step)).plan
 
 
-def _root(surplus: Callable[[float], float], step: float, tolerance: float) -> float:
+def root(surplus: Callable[[float], float], step: float, tolerance: float) -> float:
     """Where `surplus` is within `tolerance` of zero, by secants; the nearest met if it never is."""
     at, slope, best = float(np.log(step)), -1.2, (np.inf, step)
     previous: tuple[float, float] | None = None
@@ -234,7 +234,7 @@ def _select(basis: Basis, kept: NDArray[np.int64]) -> Basis:
     return replace(basis, order=basis.order[kept])
 
 
-def _full_basis(covariance: NDArray[np.float64], bits: int) -> tuple[Basis, NDArray[np.floating]]:
+def full_basis(covariance: NDArray[np.float64], bits: int) -> tuple[Basis, NDArray[np.floating]]:
     """All principal directions and their variances."""
     directions = principal_directions(covariance)
     rows = np.round(directions * 2**bits).astype(np.int32)
