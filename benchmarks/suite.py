@@ -15,11 +15,11 @@ from typing import Any
 from runs import describe_environment
 from splats import _native
 
-from . import pages
+from . import format_pages, pages
 from .command import CHECKOUT
 from .metric import Metric
 
-SUITES = ("rasterizer", "train", "train_long", "captures", "asset")
+SUITES = ("rasterizer", "train", "train_long", "captures", "asset", "vq", "formats", "formats_fuzz")
 """Each is the module `benchmarks.<name>` with `run(*, quick) -> Iterator[Metric]`."""
 
 FOLDER = Path(__file__).resolve().parent
@@ -82,8 +82,13 @@ def record(suite: str, metrics: Sequence[Metric]) -> list[Path]:
         if (path := FOLDER / "results" / f"{name}.json").exists()
     ]
     readme = CHECKOUT / "README.md"
+    own = []
+    if suite == "formats":
+        page = format_pages.formats_page(pages.Results.read(written))
+        own.append(_write(CHECKOUT / "docs" / "formats.md", page))
     return [
         written,
+        *own,
         _write(CHECKOUT / "docs" / "results.md", pages.results_page(results)),
         _write(readme, pages.with_measured_table(readme.read_text(), results)),
     ]
