@@ -19,7 +19,6 @@ _FOV_DEG = 50.0
 _CORE_SHARE = 0.7  # of the importance lies in what the cameras frame
 _ELEVATIONS_DEG = (12.0, 35.0)
 _MARGIN = 1.3  # shows what lies around the core
-_LARGEST_WEIGHT = 4.0  # times the median
 _PROBE_SIZE = 48
 _CLEAR = 0.6  # of the way to the middle of the scene must be free
 _STEPS_INWARD = 5
@@ -31,9 +30,9 @@ def automatic_cameras(scene: SplatScene, num_cameras: int, *, width: int, height
     """Cameras around what matters in a scene with axes RDF (up is -y).
 
     They stand on two rings around the part that holds most of the importance (opacity times area,
-    the largest cut), so that neither a far background nor stray Gaussians push them away. Where walls or foliage
-    hide that part, a camera moves in until its view is clear; one that never finds a clear view
-    stands in the middle and looks outwards, as in a room.
+    at most the median), so that neither a far background nor stray Gaussians push them away. Where
+    walls or foliage hide that part, a camera moves in until its view is clear; one that never
+    finds a clear view stands in the middle and looks outwards, as in a room.
 
     Args:
         scene: With at least one Gaussian.
@@ -71,7 +70,7 @@ def core(gaussians: Gaussians) -> tuple[Float[Tensor, "3"], float]:
     means = sample.means.detach().double().cpu()
     weights = visible_importance(sample).detach().double().cpu()
     # A background is drawn with few but huge Gaussians, which shall not outweigh the rest.
-    weights = weights.clamp(max=_LARGEST_WEIGHT * float(weights.median()))
+    weights = weights.clamp(max=float(weights.median()))
     if float(weights.sum()) <= 0:
         weights = torch.ones_like(weights)
     center = torch.stack([_weighted_quantile(means[:, i], weights, 0.5) for i in range(3)])
