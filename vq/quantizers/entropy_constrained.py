@@ -104,6 +104,9 @@ class EntropyConstrainedQuantizer(RowQuantizer):
         self._set_probabilities(cell_means(x, nearest(x, start)[0], weights, start)[1])
         for _ in range(self.iterations - self.iterations // 2):
             self._alternate(x, weights)
+        order = self.logits.argsort(descending=True, stable=True)
+        self.codebook.copy_(self.codebook[order])
+        self.logits.copy_(self.logits[order])
 
     def _alternate(self, x: Float[Tensor, "n dim"], weights: Float[Tensor, "n"]) -> None:
         """Assign at the present price, then move codes and probabilities to their cells'."""

@@ -106,8 +106,8 @@ class FactorizedQuantizer(RowQuantizer):
         kept = axes.shape[1]
         down = x.new_zeros(self.code_dim, self.dim)
         down[:kept] = axes.T
-        # A weight-normed row of zeros has no direction; a spare row repeats the first axis, and
-        # the output ignores it up to float32's rounding.
+        # Weight norm divides by the norm of each row, so none may vanish: a row to spare repeats
+        # the first axis, and the output weighs it by next to nothing.
         down[kept:] = axes[:, 0]
         up = torch.full((self.dim, self.code_dim), 1e-12, device=x.device)
         up[:, :kept] = axes + 1e-12

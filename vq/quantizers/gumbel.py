@@ -97,7 +97,7 @@ class GumbelQuantizer(RowQuantizer):
         it every epoch and `reset_tables` after it, as in McQuic.
         """
         moved = 0
-        generator = torch.Generator().manual_seed(self.seed + int(self.steps))
+        generator = self._generator(torch.device("cpu"))
         for codes, uses in zip(self.codebooks, self.histogram, strict=True):
             dead = (uses == 0).nonzero()[:, 0]
             popular = uses.argsort(descending=True, stable=True)[: int((uses > 0).sum())]
@@ -121,8 +121,8 @@ class GumbelQuantizer(RowQuantizer):
         if len(x):
             self.count(indices)
             self.tally(indices)
-        tables = self.counts.view(len(self.codebooks), 1, -1)
-        lengths = torch.stack([code_lengths(table[0]) for table in tables])
+        tables = self.counts.view(len(self.codebooks), -1)
+        lengths = torch.stack([code_lengths(table) for table in tables])
         bits = (sample * lengths[:, None]).sum()
         return Quantized(values, indices, x.new_zeros(()), bits)
 

@@ -34,7 +34,9 @@ def fit_codebook(
     iterations: int,
     seed: int,
 ) -> Float[Tensor, "k dim"]:
-    """The codes of k-means on `x`; with fewer vectors than codes, the codes repeat.
+    """The codes of k-means on `x`, most used first, so that a file's frequency table is cheap.
+
+    With fewer vectors than codes, the codes repeat.
 
     Args:
         x: The data, n >= 1.
@@ -44,5 +46,7 @@ def fit_codebook(
         seed: Of the initial choice.
     """
     size = min(num_codes, len(x))
-    centers = kmeans(x, size, weights=weights, iterations=iterations, seed=seed).centers
-    return centers[torch.arange(num_codes) % size].to(x.device)
+    found = kmeans(x, size, weights=weights, iterations=iterations, seed=seed)
+    uses = torch.bincount(found.indices, minlength=size)
+    order = uses.argsort(descending=True, stable=True)
+    return found.centers[order[torch.arange(num_codes) % size]].to(x.device)

@@ -28,6 +28,14 @@ def test_codes_follow_the_stated_averages() -> None:
     assert torch.equal(quantizer.codebook[2], torch.tensor([99.0, 99.0]))
 
 
+def test_fitted_codes_are_sorted_by_use() -> None:
+    """The most used code comes first, which makes frequency tables cheap."""
+    x = torch.randn(3000, 2, generator=torch.Generator().manual_seed(0)) ** 3
+    quantizer = VectorQuantizer(2, 40, iterations=50)
+    quantizer.fit(x)
+    assert quantizer.counts[:5].min() > quantizer.counts[-5:].max()
+
+
 def test_dead_codes_come_back_to_life() -> None:
     """With revival all codes are in use after a few batches; without, most never are."""
     x = 10 + torch.randn(2000, 4, generator=torch.Generator().manual_seed(0))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import splats.formats
 from vq import Quantizer
+from vq.entropy import rans
 from vq.quantizers import EntropyConstrainedQuantizer, ResidualQuantizer, VectorQuantizer
 
 
@@ -38,6 +39,17 @@ def test_residual_stages_reach_what_faiss_reaches(colors: Tensor) -> None:
     assert bits < 11.6
     # Between two and four stages faiss gains a quarter of a decibel per bit.
     assert snr > 3.7 + 0.25 * (bits - 11.0)
+
+
+def test_reported_bits_are_those_of_a_file(colors: Tensor) -> None:
+    """Static entropy coding of the indices takes the bits that were reported within 1 %."""
+    stages = [VectorQuantizer(45, 64, iterations=4, seed=seed) for seed in range(3)]
+    quantizer = ResidualQuantizer(stages).fit(colors).eval()
+    made = quantizer(colors)
+    coded = rans.encode(made.indices.numpy(), columns=True)
+    assert 8 * len(coded) == pytest.approx(made.bits.item(), rel=0.01)
+    decoded = torch.from_numpy(rans.decode(coded))
+    assert torch.equal(quantizer.decode(decoded), made.values)
 
 
 def test_paying_for_bits_beats_a_fixed_number_of_codes(colors: Tensor) -> None:
