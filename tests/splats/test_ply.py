@@ -259,3 +259,58 @@ def test_a_thousand_mutations_only_raise_value_errors(tmp_path, encoding):
             assert str(path) in str(error)
             outcomes["refused"] += 1
     assert min(outcomes.values()) > 20
+
+
+def test_rows_are_the_same_without_the_native_copy(tmp_path, monkeypatch):
+    from splats.formats import ply_table
+
+    gaussians = make_gaussians(3000, 3)
+    ply.save(gaussians, tmp_path / "native.ply")
+    write_variant(tmp_path / "mixed.ply", gaussians, "binary_big_endian")
+    for module in (ply, ply_table):
+        monkeypatch.setattr(module, "native_kernels", lambda: None)
+    ply.save(gaussians, tmp_path / "plain.ply")
+    assert (tmp_path / "plain.ply").read_bytes() == (tmp_path / "native.ply").read_bytes()
+    assert_same(ply.load(tmp_path / "native.ply"), gaussians)
+    assert_same(ply.load(tmp_path / "mixed.ply"), gaussians)
+
+
+def test_blocks_of_any_size_give_the_same_rows(tmp_path):
+    gaussians = make_gaussians(1000, 1)
+    ply.save(gaussians, tmp_path / "a.ply")
+    write_variant(tmp_path / "b.ply", gaussians, "ascii")
+    for name in ("a.ply", "b.ply"):
+        chunks = list(ply.PlySource(tmp_path / name).chunks(99))
+        assert [len(chunk) for chunk in chunks] == [99] * 10 + [10]
+        assert torch.equal(torch.cat([chunk.shN for chunk in chunks]), gaussians.shN)
+        assert torch.equal(torch.cat([chunk.means for chunk in chunks]), gaussians.means)
+
+
+def test_half_floats_are_read(tmp_path):
+    names = "x y z f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3"
+    header = "ply\nformat binary_little_endian 1.0\nelement vertex 1\n"
+    header += "".join(f"property half {name}\n" for name in names.split()) + "end_header\n"
+    values = np.arange(14, dtype="<f2") / 8
+    (tmp_path / "a.ply").write_bytes(header.encode() + values.tobytes())
+    loaded = ply.load(tmp_path / "a.ply")
+    assert loaded.means.tolist() == [[0, 0.125, 0.25]]
+    assert loaded.quats.tolist() == [[1.25, 1.375, 1.5, 1.625]]
+
+
+def test_flat_gaussians_keep_their_model(tmp_path):
+    gaussians = make_gaussians(5, 1)
+    gaussians.log_scales[:, 2] = ply.FLAT_LOG_SCALE
+    format_ = ply.PlyFormat()
+    format_.write(InMemory(gaussians, model="2dgs"), tmp_path / "flat.ply")
+    assert b"scale_2" not in (tmp_path / "flat.ply").read_bytes()
+    assert format_.summarize(tmp_path / "flat.ply").model == "2dgs"
+    assert_same(ply.load(tmp_path / "flat.ply"), gaussians)
+
+
+def test_normals_can_be_left_out(tmp_path):
+    gaussians = make_gaussians(5, 3)
+    options = ply.PlyOptions(normals=False)
+    ply.PlyFormat().write(InMemory(gaussians), tmp_path / "a.ply", options=options)
+    header = (tmp_path / "a.ply").read_bytes().split(b"end_header\n")[0]
+    assert (tmp_path / "a.ply").stat().st_size - len(header) - 11 == 5 * 236
+    assert_same(ply.load(tmp_path / "a.ply"), gaussians)
