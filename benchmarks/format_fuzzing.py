@@ -6,6 +6,7 @@ import base64
 import hashlib
 import struct
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
@@ -164,7 +165,8 @@ def _split_zip(data: bytes) -> list[bytes]:
 def _join_zip(parts: list[bytes]) -> bytes:
     names = parts[0].decode(errors="replace").split("\n")
     packed = BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(packed, "w") as archive:
+        warnings.simplefilter("ignore", UserWarning)  # of names that occur twice
         for number, payload in enumerate(parts[1:]):
             name = names[number] if number < len(names) else ""
             entry = zipfile.ZipInfo(name.replace("\0", "")[:200] or f"part{number}")

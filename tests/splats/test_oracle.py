@@ -158,6 +158,15 @@ def test_the_khronos_validator_accepts_our_gltf(tmp_path: Path, name: str, degre
     assert report["issues"]["numErrors"] == report["issues"]["numWarnings"] == 0
 
 
+def test_spark_knows_our_files(tmp_path: Path) -> None:
+    """By their first bytes; it decodes in browsers only."""
+    paths = [tmp_path / name for name in ("a.ply", "a.compressed.ply", "a.sog", "a.spz")]
+    for path in paths:
+        save(scene(1), path, options=SpzOptions(version=3) if path.suffix == ".spz" else None)
+    found = node(ORACLE / "spark_type.mjs", *paths, package="@sparkjsdev/spark")
+    assert json.loads(found.splitlines()[-1]) == ["ply", "ply", "pcsogszip", "spz"]
+
+
 def test_frames_agree_between_the_formats_it_reads(tmp_path: Path) -> None:
     """One scene in its GLB (LUF) and in its PLY (RDF) is one scene to us."""
     original = scene(2)
