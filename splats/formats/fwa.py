@@ -32,7 +32,7 @@ from .contract import (
 )
 from .frames import check_frame, in_frame
 from .fwa_encoding import ARRAYS, SceneFacts, encode_exactly, encode_quantized
-from .fwa_quantization import Steps, choose_position_step
+from .fwa_quantization import Steps, choose_position_step, choose_sh_step
 from .sources import collect
 
 KIND = "splats"
@@ -61,7 +61,8 @@ class FwaOptions:
     color_step: float | None = None
     """Of the degree-0 coefficient; 0.0139 is one step of an 8-bit image."""
     sh_step: float | None = None
-    """Of the higher coefficients, in the directions of their variance."""
+    """Of the higher coefficients, in the directions of their variance; None: from how much they
+    vary."""
     frame: str = HOUSE_FRAME
     """Axes of the numbers in the file; the file says which."""
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -69,19 +70,20 @@ class FwaOptions:
 
     def __post_init__(self) -> None:
         check_frame(self.frame)
-        for name in ("quality", *(f"{part}_step" for part in _DEFAULTS), "position_step"):
+        derived = ("quality", "position_step", "sh_step")
+        for name in (*derived, *(f"{part}_step" for part in _DEFAULTS)):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"`{name}` must be positive and finite, got {value}.")
 
     def step(self, name: str) -> float:
-        """The step of "scale", "rotation", "opacity", "color" or "sh"."""
+        """The step of "scale", "rotation", "opacity" or "color"."""
         chosen = getattr(self, f"{name}_step")
         return _DEFAULTS[name] / self.quality if chosen is None else chosen
 
 
-_DEFAULTS = {"scale": 1 / 12, "rotation": 1 / 28, "opacity": 1 / 5, "color": 1 / 14, "sh": 1 / 14}
-_POSITION_SHARE = 1 / 4  # of the size of small Gaussians, at quality 1
+_DEFAULTS = {"scale": 1 / 16, "rotation": 1 / 40, "opacity": 1 / 5, "color": 1 / 16}
+_POSITION_SHARE = 1 / 8  # of the size of small Gaussians, at quality 1
 
 
 class FwaSource:
@@ -229,7 +231,7 @@ class FwaFormat:
                 gaussians,
                 facts,
                 steps=_steps(gaussians, options),
-                sh_step=options.step("sh"),
+                sh_step=options.sh_step or choose_sh_step(gaussians) / options.quality,
                 fast=options.fast,
             )
         with replacing(path) as file:

@@ -22,6 +22,8 @@ LOGIT_RANGE = (-12.0, 12.0)
 """Opacities of 6e-6 and 1 - 6e-6: beyond, nothing that is drawn changes."""
 MAX_LATTICE_BITS = 28
 """The farthest coordinate is at most 2 to this many steps, finer than its float32."""
+SH_STEP_SHARE = 1.5
+SMALLEST_SH_STEP, LARGEST_SH_STEP = 1 / 128, 1 / 14
 
 _ROWS = 1 << 16  # the 24 descriptions of a rotation are compared in pieces of so many
 
@@ -93,6 +95,20 @@ def choose_position_step(gaussians: Gaussians, *, share: float) -> float:
     farthest = max(float(gaussians.means.abs().max()), 1e-30)
     coarsest = np.log2(farthest) - MAX_LATTICE_BITS
     return float(2.0 ** np.ceil(max(wanted, coarsest)))
+
+
+def choose_sh_step(gaussians: Gaussians) -> float:
+    """A step at which the harmonics above degree 0 keep their character.
+
+    Errors of rounding average out over the Gaussians that a pixel sees, but harmonics that all
+    round to zero are missed: so the step is in proportion to their standard deviation, and at most
+    one that shows in scenes of strong harmonics.
+    """
+    rows = gaussians.shN.flatten(1)
+    if not rows.numel():
+        return LARGEST_SH_STEP
+    deviation = float((rows - rows.mean(dim=0)).square().mean().sqrt())
+    return min(max(SH_STEP_SHARE * deviation, SMALLEST_SH_STEP), LARGEST_SH_STEP)
 
 
 def _nonzero(quats: NDArray[np.float64]) -> NDArray[np.float64]:
