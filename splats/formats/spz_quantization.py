@@ -211,7 +211,7 @@ class Survey:
             if values.numel() == 0:
                 continue
             least, most = (float(end) for end in values.aminmax())
-            if math.isnan(least + most) or (
+            if math.isnan(least) or (
                 name in _FINITE and not (math.isfinite(least) and math.isfinite(most))
             ):
                 raise ValueError(
