@@ -72,7 +72,8 @@ def formats_page(results: Results) -> str:
         "Errors are means of absolute differences: positions in units of the scene, log scales in "
         "nepers (0.01 is 1 %), opacities in [0, 1], harmonics as stored. PSNR is that of renders "
         "of the written file, read by a fresh process, against renders of the source from the same "
-        "automatic cameras; 100 dB stands for identical pictures. Sizes beside splat-transform's "
+        "automatic cameras; 100 dB stands for identical pictures. Asset files may hold the same "
+        "ellipsoid by other axes, so that no error of axes is given for them. Sizes beside splat-transform's "
         "are left out where it is not installed (`make oracle`) or takes more than a minute."
     )
     return "\n\n".join(parts) + "\n"
@@ -120,6 +121,6 @@ def _cell(name: str, value: float | None) -> str:
         return ""
     if name == "size":
         return f"{value / 1e6:.2f}"
-    if name == "render PSNR":
-        return f"{value:.1f}"
+    if name in ("render PSNR", "bits per Gaussian"):
+        return f"{value:,.1f}"
     return "0" if value == 0 else f"{value:.3g}"
