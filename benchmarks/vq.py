@@ -110,7 +110,7 @@ def _harmonics(x: NDArray[np.float32], quick: bool) -> Iterator[Metric]:
         name = f"dB above {point.method} at its {point.bits:.0f} b/G, toy-cat harmonics"
         yield Metric(name, ours.snr - point.snr, "dB", "higher", 0.1, 0.0)
     for count in (1_000, 3_000, 10_000):
-        part = x[:: len(x) // count][:count]
+        part = x[:: max(1, len(x) // count)][:count]
         name = f"{count:,} rows of toy-cat harmonics at 22.2 b/G"
         yield Metric(name, plan_point(part, 22.2).snr, "dB", "higher", 0.05)
     if not quick:
@@ -139,7 +139,8 @@ def _speed(x: NDArray[np.float32], count: int) -> Iterator[Metric]:
 def _at(points: Sequence[Point], bits: float) -> float:
     """Our quality at a rate, between measured ones."""
     ours = sorted((point.bits, point.snr) for point in points if point.method == OURS)
-    return float(np.interp(bits, *zip(*ours, strict=True)))
+    rates, qualities = zip(*ours, strict=True)
+    return float(np.interp(bits, np.array(rates), np.array(qualities)))
 
 
 def _entropy(symbols: NDArray[np.integer]) -> float:

@@ -37,12 +37,12 @@ def scenes(data: Path) -> dict[str, NDArray[np.float32]]:
 
 def rows_of_gain(x: dict[str, NDArray[np.float32]], rates: tuple[float, ...]) -> Iterator[Metric]:
     """Each scene with a codebook from all the others."""
-    for name in x:
-        others = np.concatenate([rows for other, rows in x.items() if other != name])
+    for name, rows in x.items():
+        others = np.concatenate([found for other, found in x.items() if other != name])
         codes = learn(others)
         for bits in rates:
             metric = f"shared codebook of {CODES}, {name} never seen, {bits:g} b/G: gain"
-            yield Metric(metric, gain(x[name], codes, bits), "dB", "higher", 0.2)
+            yield Metric(metric, gain(rows, codes, bits), "dB", "higher", 0.2)
 
 
 def learn(rows: NDArray[np.float32]) -> NDArray[np.float32]:
