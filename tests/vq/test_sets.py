@@ -81,6 +81,7 @@ def test_bytes_do_not_depend_on_kernels_or_threads(
 ) -> None:
     monkeypatch.setattr(container, "BLOCK_POINTS", 20)
     positions, values = make_set(50)
+    del values["wide"]
     threads = codec._native.num_threads()
     try:
         for count in (1, 3):
@@ -182,6 +183,7 @@ def test_claims_are_checked_before_memory_is_taken() -> None:
 
 
 @needs_native
+@pytest.mark.slow
 def test_a_real_scene_shrinks_below_its_file(shared_data: Path) -> None:
     from splats.formats.spz import read_packed
 
@@ -191,7 +193,6 @@ def test_a_real_scene_shrinks_below_its_file(shared_data: Path) -> None:
     values |= {"alpha": packed.alphas}
     values |= {name: packed.colors[:, channel] for name, channel in (("g", 1), ("b", 2), ("r", 0))}
     data = sets.encode(packed.positions, values)
-    # Positions, scales, opacities and colors take 86.3 of the file's 117.5 bits per Gaussian.
-    # Measured: 51.4 bits per Gaussian.
-    assert 8 * len(data) / len(packed) < 52.5
+    # The file itself spends 86.3 bits per Gaussian on these. Measured: 51.4.
+    assert 8 * len(data) / len(packed) < 51.7
     np.testing.assert_array_equal(records(*sets.decode(data)), records(packed.positions, values))

@@ -89,8 +89,8 @@ void fill_features(Near neighbors, const std::vector<ConstColumn>& parents, Cons
                    long stride, Indices features) {
   const std::vector<int16_t> zeros(column_features(static_cast<int>(parents.size())), 0);
   const size_t shape[1] = {zeros.size()};
-  const ColumnContext context =
-      column_context(neighbors, parents, ColumnWeights(zeros.data(), 1, shape), 24, values.shape(0));
+  const ColumnWeights weights(zeros.data(), 1, shape);
+  const ColumnContext context = column_context(neighbors, parents, weights, 24, values.shape(0));
   require(stride > 0 && features.shape(1) == zeros.size() &&
               features.shape(0) == (values.shape(0) + stride - 1) / stride,
           "features must be [ceil(N / stride), features]");

@@ -227,8 +227,8 @@ bool decode_column(const ColumnContext& context, const uint8_t* data, size_t siz
                    uint32_t* values) {
   BinaryDecoder coder(data, size);
   std::fill_n(values, context.count, 0);
-  return ColumnCoder<BinaryDecoder>(context, coder).run(values, [&] { return coder.truncated(); }) &&
-         coder.finished();
+  ColumnCoder<BinaryDecoder> column(context, coder);
+  return column.run(values, [&] { return coder.truncated(); }) && coder.finished();
 }
 
 }  // namespace fieldwright

@@ -82,7 +82,7 @@ class ContextModel {
   // `count`: how many times set_contexts will be called, about; sizes the tables.
   ContextModel(Coder& coder, int num_sets, long count)
       : coder_(coder),
-        line_bits_(std::min(14, 3 + static_cast<int>(std::bit_width(static_cast<uint64_t>(count))))),
+        line_bits_(3 + std::min(11, static_cast<int>(std::bit_width(uint64_t(count))))),
         lines_(size_t{kContexts} << line_bits_),
         weights_(static_cast<size_t>(num_sets) * kInputs, kFirstWeight),
         seen_(num_sets, 0) {}
@@ -96,6 +96,9 @@ class ContextModel {
     node_ = 1;
     enter();
   }
+
+  // Codes a bit that nothing is known about.
+  int decide_evenly(int bit) { return coder_.code(bit, 32768); }
 
   // Codes the next bit of the path with weight set `set`; `given` holds the logits that the caller
   // knows. A decoder ignores `bit`.

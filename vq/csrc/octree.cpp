@@ -10,7 +10,8 @@
 namespace fieldwright {
 namespace {
 
-constexpr int kContexts = 6;
+constexpr int kContexts = 5;
+constexpr int kLost = 2;  // levels without neighbors after which a lone point is unpredictable
 
 // A cube that holds `count` points; its corner in units of its side.
 struct Cell {
@@ -23,36 +24,49 @@ struct Cell {
   int path[3] = {1, 1, 1};
 };
 
-// The cells of one level by corner.
+// How many points the cells of one level hold, by corner.
 class CellTable {
  public:
-  explicit CellTable(const std::vector<Cell>& cells)
-      : cells_(cells), mask_(std::bit_ceil(2 * cells.size() + 1) - 1), slots_(mask_ + 1, -1) {
-    for (size_t i = 0; i < cells.size(); ++i) {
-      size_t s = first_slot(cells[i].corner);
-      while (slots_[s] >= 0) s = (s + 1) & mask_;
-      slots_[s] = static_cast<int32_t>(i);
+  CellTable(const std::vector<Cell>& cells, int level)
+      : side_(uint32_t{1} << level),
+        mask_(std::bit_ceil(2 * cells.size() + 8) - 1),
+        slots_(mask_ + 1) {
+    for (const Cell& cell : cells) {
+      const uint64_t key = key_of(cell.corner);
+      size_t s = first_slot(cell.corner);
+      while (slots_[s].count) s = (s + 1) & mask_;
+      slots_[s] = {key, cell.count};
     }
   }
 
-  // Points in the cell at `corner`; 0 if it is empty.
   uint32_t count(const uint32_t* corner) const {
-    for (size_t s = first_slot(corner); slots_[s] >= 0; s = (s + 1) & mask_) {
-      const Cell& cell = cells_[slots_[s]];
-      if (std::equal(corner, corner + 3, cell.corner)) return cell.count;
-    }
+    if (corner[0] >= side_ || corner[1] >= side_ || corner[2] >= side_) return 0;
+    const uint64_t key = key_of(corner);
+    for (size_t s = first_slot(corner); slots_[s].count; s = (s + 1) & mask_)
+      if (slots_[s].key == key) return slots_[s].count;
     return 0;
   }
 
  private:
+  struct Slot {
+    uint64_t key;
+    uint32_t count = 0;
+  };
+
+  static uint64_t key_of(const uint32_t* c) {
+    return uint64_t{c[0]} | uint64_t{c[1]} << 21 | uint64_t{c[2]} << 42;
+  }
+  // The eight cells of a cube lie side by side: neighbors are mostly found in the same line.
   size_t first_slot(const uint32_t* c) const {
-    const uint64_t key = uint64_t{c[0]} | uint64_t{c[1]} << 21 | uint64_t{c[2]} << 42;
-    return static_cast<size_t>(key * 0x9E3779B97F4A7C15u >> 32) & mask_;
+    const uint32_t half[3] = {c[0] >> 1, c[1] >> 1, c[2] >> 1};
+    const uint64_t cube = key_of(half);
+    const uint64_t child = (c[0] & 1) | (c[1] & 1) << 1 | (c[2] & 1) << 2;
+    return static_cast<size_t>((cube * 0x9E3779B97F4A7C15u >> 32 << 3) + child) & mask_;
   }
 
-  const std::vector<Cell>& cells_;
+  uint32_t side_;
   size_t mask_;
-  std::vector<int32_t> slots_;
+  std::vector<Slot> slots_;
 };
 
 uint32_t quantize(int x) {  // 1..15, finer near 0
@@ -70,7 +84,7 @@ class PointCoder {
   // sorted ones lie in the upper half; a decoder ignores it.
   template <class Upper>
   std::vector<Cell> split(std::vector<Cell>& cells, int level, const Upper& upper) {
-    const CellTable table(cells);
+    const CellTable table(cells, level);
     level_ = static_cast<uint32_t>(level);
     std::vector<Cell> next;
     next.reserve(cells.size());
@@ -94,11 +108,13 @@ class PointCoder {
                                   cell.corner[2] + z - 1};
       const uint32_t count = table.count(corner);
       if (count == 0) continue;
-      around_[z][y][x] = 1 + 3 * std::min(6, static_cast<int>(std::bit_width(count)));
-      ++neighbors_;
+      const int presence = 1 + 3 * std::min(6, static_cast<int>(std::bit_width(count)));
+      const int far = std::abs(x - 1) + std::abs(y - 1) + std::abs(z - 1);
+      around_[z][y][x] = presence;
+      near_[neighbors_++] = {{x - 1, y - 1, z - 1}, (8 >> far) * presence};
     }
     if (neighbors_ == 0) {
-      cell.age = std::min(cell.age + 1, 5);
+      cell.age = std::min(cell.age + 1, kLost);
       return;
     }
     for (int axis = 0; axis < 3; ++axis) {
@@ -111,15 +127,13 @@ class PointCoder {
   // the given sides along z and y (-1 or 1; 0 where not known yet).
   int lean(int axis, int side_z, int side_y) const {
     int sum = 0;
-    for (int z = -1; z <= 1; ++z)
-      for (int y = -1; y <= 1; ++y)
-        for (int x = -1; x <= 1; ++x) {
-          const int along = axis == 2 ? z : axis == 1 ? y : x;
-          int weight = along * (8 >> (std::abs(x) + std::abs(y) + std::abs(z)));
-          if (side_z) weight = z == -side_z ? 0 : z == side_z ? 2 * weight : weight;
-          if (side_y) weight = y == -side_y ? 0 : y == side_y ? 2 * weight : weight;
-          sum += weight * around_[z + 1][y + 1][x + 1];
-        }
+    for (int n = 0; n < neighbors_; ++n) {
+      const Neighbor& near = near_[n];
+      int weight = near.step[axis] * near.weight;
+      if (side_z) weight *= 1 + side_z * near.step[2];
+      if (side_y) weight *= 1 + side_y * near.step[1];
+      sum += weight;
+    }
     return sum >> 2;
   }
 
@@ -143,6 +157,7 @@ class PointCoder {
 
   // How many of n points lie in the upper half.
   int code_count(const Cell& cell, int axis, int n, int k) {
+    if (n == 1 && cell.age == kLost) return model_.decide_evenly(k == 1);
     const int width = static_cast<int>(std::bit_width(static_cast<unsigned>(n)));
     const uint32_t size = static_cast<uint32_t>(n < 8 ? n : 8 + width) << 2 |
                           static_cast<uint32_t>(axis);
@@ -169,10 +184,9 @@ class PointCoder {
     const uint32_t sides = static_cast<uint32_t>(3 * side_z + side_y + 4);
     const uint32_t age = static_cast<uint32_t>(cell.age);
     const uint32_t now = neighbors_ ? quantize(lean(axis, side_z, side_y)) : 0;
-    uint32_t leans = 0, faces = 0;
+    uint32_t faces = 0;
     for (int a = 0; a < 3; ++a) {
       const int x = a == 0, y = a == 1, z = a == 2;
-      leans = leans << 4 | quantize(cell.lean[a]);
       faces = faces << 2 | (around_[1 - z][1 - y][1 - x] > 0 ? 2u : 0u) |
               (around_[1 + z][1 + y][1 + x] > 0 ? 1u : 0u);
     }
@@ -184,13 +198,18 @@ class PointCoder {
         size + (now << 5 | std::min(31u, static_cast<uint32_t>(neighbors_))),
         size + (now << 10 | faces << 4 | sides),
         size + (quantize(cell.lean[axis]) << 8 | path << 4 | age),
-        size + (leans << 8 | age << 4 | sides),
         size + (above << 8 | below),
     });
   }
 
   ContextModel<Coder, kContexts, 0> model_;
+  struct Neighbor {
+    int step[3];
+    int weight;
+  };
+
   int around_[3][3][3];
+  Neighbor near_[26];
   int neighbors_ = 0;
   uint32_t level_ = 0;
 };

@@ -27,7 +27,7 @@ class Block:
     points: UInt32[np.ndarray, "n 3"]
     """The upper bits of the positions, in Morton order."""
     neighbors: Int32[np.ndarray, "m 12"]
-    """`earlier_neighbors` of the points; [0, 12] under the fast preset."""
+    """`earlier_neighbors` of the points; [0, 12] where no column needs it."""
     columns: list[UInt32[np.ndarray, "n"]]
     """In the order of `SetHeader.coded_columns`; a decoder replaces them one by one."""
 
@@ -42,7 +42,7 @@ def make_block(
     header: SetHeader, upper: UInt32[np.ndarray, "n 3"], known: list[UInt32[np.ndarray, "n"]]
 ) -> Block:
     """A block with the neighbors that its preset needs."""
-    if header.preset == "small":
+    if header.preset == "small" and any(column.bits for column in header.coded_columns):
         return Block(upper, earlier_neighbors(upper, columns.NEAR), known)
     return Block(upper, np.empty((0, columns.NEAR), np.int32), known)
 

@@ -173,6 +173,10 @@ class ContextModel:
         self._node = 1
         self._enter()
 
+    def decide_evenly(self, bit: int) -> int:
+        """Code a bit that nothing is known about: p = 32768, and nothing is learned."""
+        return self._coder.code(bit, 32768)
+
     def decide(self, bit: int, chosen: int, given: Sequence[int] = ()) -> int:
         """Code the next bit of the path.
 

@@ -6,8 +6,8 @@ codes how many lie in the upper half. For n = 1 that is one decision; otherwise:
 one half, and if so in which, else the number by halving [1, n - 1]. Points that coincide
 at the last level need nothing more. The contexts of the decisions (`_contexts`) come from the
 26 neighboring cells of the same level and, for a point that has none, from the last ones it had
-further up and the way it went since. Decisions and bytes are those of `mixing`; this module is the
-twin of the kernel in csrc/octree.cpp.
+further up and the way it went since; after two levels without any, its bits are taken as even.
+Decisions and bytes are those of `mixing`; this module is the twin of the kernel in csrc/octree.cpp.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ except ImportError:
 
 MAX_BITS = 21
 """Bits per axis."""
+_LOST = 2  # levels without neighbors after which a lone point is unpredictable
 _WORD = 0xFFFFFFFF
 _Upper = Callable[[int, int, int], int]
 
@@ -87,7 +88,7 @@ class _Octree:
 
     def __init__(self, coder: BitCoder, count: int) -> None:
         self.cells = [_Cell((0, 0, 0), count)]
-        self._model = ContextModel(coder, 6, 0, 96, count)
+        self._model = ContextModel(coder, 5, 0, 96, count)
         self._around: dict[tuple[int, int, int], int] = {}
         self._level = 0
 
@@ -116,7 +117,7 @@ class _Octree:
                 if count and (dx, dy, dz) != (0, 0, 0):
                     self._around[dx, dy, dz] = 1 + 3 * min(6, count.bit_length())
         if not self._around:
-            return replace(cell, age=min(cell.age + 1, 5))
+            return replace(cell, age=min(cell.age + 1, _LOST))
         lean = (self._lean(0, 0, 0), self._lean(1, 0, 0), self._lean(2, 0, 0))
         return replace(cell, lean=lean, path=(1, 1, 1))
 
@@ -151,6 +152,8 @@ class _Octree:
     def _code_count(self, cell: _Cell, axis: int, k: int) -> int:
         """How many of the cell's points lie in the upper half."""
         n = cell.count
+        if n == 1 and cell.age == _LOST:
+            return self._model.decide_evenly(k)
         width = n.bit_length()
         self._model.set_contexts(self._contexts(cell, axis))
         crowd = cell.age if n == 1 else min(15, 6 + width // 2)
@@ -174,9 +177,8 @@ class _Octree:
         side_y = 2 * (cell.corner[1] & 1) - 1 if axis < 1 else 0
         sides = 3 * side_z + side_y + 4
         now = _quantized(self._lean(axis, side_z, side_y)) if self._around else 0
-        leans = faces = 0
+        faces = 0
         for a in range(3):
-            leans = leans << 4 | _quantized(cell.lean[a])
             below, above = self._face(a, -1), self._face(a, 1)
             faces = faces << 2 | 2 * (below > 0) | (above > 0)
         contexts = (
@@ -184,7 +186,6 @@ class _Octree:
             now << 5 | len(self._around),
             now << 10 | faces << 4 | sides,
             _quantized(cell.lean[axis]) << 8 | cell.path[axis] << 4 | cell.age,
-            leans << 8 | cell.age << 4 | sides,
             self._face(axis, 1) << 8 | self._face(axis, -1),
         )
         return [size + context for context in contexts]
