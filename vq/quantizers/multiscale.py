@@ -122,7 +122,7 @@ class MultiScaleQuantizer(nn.Module):
             rows, columns = (side << level for side in coarsest)
             if level < len(indices):
                 values = self.levels()[level].decode(
-                    indices[level].reshape(-1, *indices[level].shape[-3:])
+                    indices[level].reshape(batch.numel(), *indices[level].shape[-3:])
                 )
                 coded.append(dequant(values.movedim(-1, 1)))
             else:
@@ -147,4 +147,4 @@ class MultiScaleQuantizer(nn.Module):
                 f"`x` must be [..., {self.channels}, height, width] with sides that are multiples "
                 f"of {step}, got {list(x.shape)}; pad the image."
             )
-        return x.reshape(-1, *x.shape[-3:])
+        return x.reshape(x.shape[:-3].numel(), *x.shape[-3:])
