@@ -10,6 +10,7 @@ from typing import Any
 from runs import FORMATS, list_plugins, load_plugin
 
 from ..gaussians import Gaussians
+from .compare import measure_loss
 from .contract import (
     HOUSE_FRAME,
     ROWS_PER_CHUNK,
@@ -40,6 +41,7 @@ __all__ = [
     "formats",
     "in_frame",
     "load",
+    "measure_loss",
     "name_of",
     "open_source",
     "refuse_existing",
@@ -149,7 +151,7 @@ def save(
     antialiased: bool = False,
     options: Any = None,
 ) -> LossReport:
-    """Write a file in the format its name ends with.
+    """Write a file in the format its name ends with, and read it again to measure what was lost.
 
     Args:
         gaussians: In the axes `HOUSE_FRAME`; the file has those of its format.
