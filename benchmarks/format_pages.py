@@ -73,8 +73,9 @@ def formats_page(results: Results) -> str:
         "nepers (0.01 is 1 %), opacities in [0, 1], harmonics as stored. PSNR is that of renders "
         "of the written file, read by a fresh process, against renders of the source from the same "
         "automatic cameras; 100 dB stands for identical pictures. Asset files may hold the same "
-        "ellipsoid by other axes, so that no error of axes is given for them. Sizes beside splat-transform's "
-        "are left out where it is not installed (`make oracle`) or takes more than a minute."
+        "ellipsoid by other axes, so that no error of axes is given for them. Sizes beside "
+        "splat-transform's are left out where it is not installed (`make oracle`) "
+        "or takes more than a minute."
     )
     return "\n\n".join(parts) + "\n"
 
