@@ -53,7 +53,7 @@ def test_gate_compares_with_the_recorded_baseline(folder: Path) -> None:
 
 def test_unknown_suite_is_named() -> None:
     """The message lists what there is."""
-    with pytest.raises(ValueError, match="rasterizer, train, .*, got 'speed'"):
+    with pytest.raises(ValueError, match=r"rasterizer, train, .*, got 'speed'"):
         suite.run_suite("speed", quick=True)
 
 
