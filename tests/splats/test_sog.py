@@ -114,7 +114,7 @@ def test_folder_and_archive_hold_the_same(tmp_path: Path) -> None:
 
 def test_a_second_write_changes_no_value(tmp_path: Path) -> None:
     """256 values, and as many harmonics as the palette has room for, come back exactly."""
-    write(random_gaussians(2000, 1), tmp_path / "a.sog")
+    write(random_gaussians(1200, 1), tmp_path / "a.sog")
     first = load(tmp_path / "a.sog")
     again = write(first, tmp_path / "b.sog")
     second = load(tmp_path / "b.sog")
@@ -148,7 +148,7 @@ def test_codebooks_beat_even_spacing_and_keep_few_values_exactly() -> None:
     error = np.square(levels[nearest_levels(values, levels)] - values).mean()
     step = (values.max() - values.min()) / 255
     assert error < 0.6 * step**2 / 12
-    few = np.float32([3.5, -2, 1e-3, 77])
+    few = np.array([3.5, -2, 1e-3, 77], np.float32)
     levels = fit_codebook(np.repeat(few, 9))
     assert (levels[nearest_levels(few, levels)] == few).all()
 
@@ -271,7 +271,7 @@ def test_damaged_archives_raise_and_never_crash(tmp_path: Path) -> None:
         path.write_bytes(good[:length])
         with pytest.raises(FormatError, match="byte"):
             load(path)
-    for _ in range(150):
+    for _ in range(80):
         bad = bytearray(good)
         for _ in range(choose.choice([1, 2, 8])):
             bad[choose.randrange(len(bad))] = choose.randrange(256)
