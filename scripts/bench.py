@@ -17,7 +17,7 @@ class Bench(Common):
     """Measure one suite."""
 
     suite: Annotated[str, tyro.conf.Positional]
-    """Which suite to run: rasterizer, train or captures."""
+    """Which suite to run; a wrong name lists them all."""
     quick: bool = False
     """Small scenes and budgets for the inner loop; nothing is recorded."""
     gate: bool = False
