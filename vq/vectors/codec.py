@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -127,7 +128,8 @@ def reconstruct(
     shifts = np.concatenate([np.zeros((len(plan.offsets), 1)), plan.offsets], axis=1)
     shifts = (shifts * 2.0 ** (STEP_BITS - OFFSET_BITS)).T
     out = np.empty((len(values), len(plan.mean)), dtype=np.float32)
-    for begin in range(0, len(values), _ROWS):
+
+    def fill(begin: int) -> None:
         part = slice(begin, begin + _ROWS)
         chosen = values[part]
         magnitudes = np.abs(chosen)
@@ -138,6 +140,9 @@ def reconstruct(
         if indices is not None:
             rows += codes[indices[part]]
         out[part] = rows * unit
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(fill, range(0, len(values), _ROWS)))
     return out
 
 
