@@ -115,7 +115,7 @@ def _harmonics(x: NDArray[np.float32], quick: bool) -> Iterator[Metric]:
         yield Metric(name, plan_point(part, 22.2).snr, "dB", "higher", 0.05)
     if not quick:
         title = "Harmonics of degree 3 of a real splat (toy-cat, 45 dimensions)"
-        rivals = [Point(" ".join(p.method.split()[:2]), p.bits, p.snr) for p in rivals]
+        rivals = [Point(p.method.split()[0], p.bits, p.snr) for p in rivals]
         plot([*points, *rivals], IMAGES / "vq-harmonics.png", title=title, widest=100)
 
 

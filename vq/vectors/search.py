@@ -22,7 +22,7 @@ SAMPLE_ROWS = 1 << 15
 SAMPLE_RUN = 1 << 11
 ROUGH_ROWS = 1 << 13
 """Rows of the first search for the step."""
-ACTIVE = 0.08
+ACTIVE = 0.04
 """Directions with less variance than this many squared steps would round to zero anyway."""
 COEFFICIENT_BITS = 5.0
 """What a coefficient that is not zero costs, roughly."""
