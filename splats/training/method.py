@@ -21,6 +21,7 @@ from ..scene import SplatScene, near_plane
 from .config import SplatsConfig
 from .corrections import ExposureCorrection, PoseCorrection
 from .initialization import initial_gaussians
+from .kernels import native_kernels, one_torch_thread
 from .losses import photometric_loss
 from .optimizer import SelectiveAdam
 from .parameters import NAMES, Parameters
@@ -90,6 +91,12 @@ class SplatsMethod:
 
     def step(self, step: int, progress: float) -> dict[str, float | Tensor]:
         """One image: render, compare, descend, refine."""
+        if self.device.type == "cpu" and native_kernels() is not None:
+            with one_torch_thread():
+                return self._step(step, progress)
+        return self._step(step, progress)
+
+    def _step(self, step: int, progress: float) -> dict[str, float | Tensor]:
         position = self._order.next()
         target = self._targets(position, 2 if progress < self.config.coarse_until else 1)
         lr_means = self._set_learning_rates(progress)
