@@ -75,7 +75,6 @@ def _step(capture: Capture, count: int) -> Iterator[Metric]:
     size = f"{count:,} Gaussians, {capture.cameras.width}x{capture.cameras.height}"
     done, whole = 0, 0.0
     for begin in (EARLY, LATE):
-        # The second half of the budget: all spherical harmonics, full resolution.
         _advance(trainee, done, begin)
         start = time.perf_counter()
         _advance(trainee, begin, done := begin + STEPS)
@@ -92,8 +91,9 @@ def _step(capture: Capture, count: int) -> Iterator[Metric]:
 
 
 def _advance(trainee: SplatsMethod, begin: int, end: int) -> None:
+    """Steps of a run that takes LATE + STEPS of them, as its schedules go."""
     for step in range(begin, end):
-        trainee.step(step, 0.5 + 0.5 * step / (LATE + STEPS))
+        trainee.step(step, step / (LATE + STEPS))
 
 
 def _parts(trainee: SplatsMethod, capture: Capture) -> dict[str, float]:

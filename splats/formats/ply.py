@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,10 +177,14 @@ class PlyFormat:
             return LossReport(path, path.stat().st_size)
         source = in_frame(source)
         layout = _Layout(source, options or PlyOptions())
-        with replacing(path) as file:
-            file.write(layout.header())
+        with replacing(path) as file, ThreadPoolExecutor(1) as writer:
+            # Rows are laid out while those before them are written.
+            pending = writer.submit(file.write, layout.header())
             for chunk in source.chunks():
-                file.write(layout.rows(chunk).data)
+                rows = layout.rows(chunk)
+                pending.result()
+                pending = writer.submit(file.write, rows.data)
+            pending.result()
         return LossReport(path, path.stat().st_size)
 
     def summarize(self, path: Path) -> FileSummary:

@@ -24,7 +24,7 @@ _PROBES = 4  # groups searched for each vector
 _ROWS_AT_ONCE = 1 << 15
 _COARSE_SAMPLE = 1 << 15
 _COARSE_ITERATIONS = 8
-_REFINEMENTS = 2
+_REFINEMENTS = 1
 _ERROR_EXPONENT = 0.8  # d / (d + 2) for vectors of about eight independent dimensions
 
 
