@@ -26,12 +26,15 @@ from .metric import Metric
 CODES = 256
 
 
-def scenes(data: Path) -> dict[str, NDArray[np.float32]]:
-    """Harmonics of degree 1 and 2 [n, 24] of scenes that were trained by different people."""
+def scenes(data: Path, limit: int | None = None) -> dict[str, NDArray[np.float32]]:
+    """Harmonics of degree 1 and 2 [n, 24] of scenes that were trained by different people.
+
+    `limit` takes so many rows of each.
+    """
     playbot = formats.load(data / "splats" / "playbot_sog_lod" / "3_0" / "meta.json")
     return {
-        "toy-cat": attributes.toy_cat(data)[:, :8].reshape(-1, 24),
-        "playbot": attributes.harmonics(playbot)[:, :8].reshape(-1, 24),
+        "toy-cat": attributes.toy_cat(data)[:limit, :8].reshape(-1, 24),
+        "playbot": attributes.harmonics(playbot)[:limit, :8].reshape(-1, 24),
     }
 
 

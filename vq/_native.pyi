@@ -77,6 +77,19 @@ def decode_coefficients(
 ) -> bool:
     """Fill values [N, D] from the streams; False if no encoder wrote them."""
 
+def reconstruct(
+    values: NDArray[np.int32],
+    indices: NDArray[np.int64] | None,
+    matrix: NDArray[np.float64],
+    shifts: NDArray[np.float64],
+    scale: float,
+    base: NDArray[np.float64],
+    unit: float,
+    out: NDArray[np.float32],
+) -> None:
+    """Fill out [N, D] with (base[0] + base[1 + index] + sizes @ matrix) unit, all but the last
+    exact; the size of a value v is |v| scale + shifts[:, min(|v|, 3)], signed as v."""
+
 def rans_encode(
     tokens: NDArray[np.uint16],
     frequencies: NDArray[np.uint32],

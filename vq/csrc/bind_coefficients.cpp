@@ -1,4 +1,5 @@
-// Python names of the context coder of coefficients: encode_coefficients, decode_coefficients.
+// Python names of the context coder of coefficients: encode_coefficients, decode_coefficients,
+// reconstruct.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -10,6 +11,7 @@
 
 #include "coefficients.hpp"
 #include "dispatch.hpp"
+#include "reconstruct.hpp"
 #include "thread_pool.hpp"
 
 namespace nb = nanobind;
@@ -21,6 +23,8 @@ namespace {
 using Integers = nb::ndarray<int32_t, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
 using Neighbors = nb::ndarray<const int32_t, nb::shape<-1, kNeighbors>, nb::c_contig, nb::device::cpu>;
 using Floats = nb::ndarray<const float, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
+using Doubles = nb::ndarray<const double, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu>;
+using Indices = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Table = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 void require(bool condition, const char* message) {
@@ -117,6 +121,34 @@ bool decode(const std::vector<nb::bytes>& streams, Integers values,
   return std::all_of(valid.begin(), valid.end(), [](uint8_t good) { return good != 0; });
 }
 
+void rows_of(nb::ndarray<const int32_t, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu> values,
+             std::optional<Indices> indices, Doubles matrix, Doubles shifts, double scale,
+             Doubles base, double unit,
+             nb::ndarray<float, nb::shape<-1, -1>, nb::c_contig, nb::device::cpu> out) {
+  const long rows = static_cast<long>(values.shape(0));
+  const size_t rank = values.shape(1), dims = out.shape(1), num_codes = base.shape(0) - 1;
+  require(base.shape(0) >= 1 && base.shape(1) == dims && out.shape(0) == values.shape(0) &&
+              matrix.shape(0) == rank && matrix.shape(1) == dims && shifts.shape(0) == rank &&
+              shifts.shape(1) == 4,
+          "values, matrix, shifts, base and out must match");
+  if (indices) {
+    require(indices->shape(0) == values.shape(0), "indices must match values");
+    for (long i = 0; i < rows; ++i)
+      require(static_cast<uint64_t>(indices->data()[i]) < num_codes, "indices must name codes");
+  }
+  const Reconstruction plan{static_cast<int>(rank), static_cast<int>(dims), matrix.data(),
+                            shifts.data(),          scale,                  base.data(),
+                            indices ? base.data() + dims : nullptr,         unit};
+  constexpr long kBlock = 4096;
+  nb::gil_scoped_release release;
+  parallel_for(static_cast<int>((rows + kBlock - 1) / kBlock), [&](int block) {
+    const long begin = block * kBlock;
+    FIELDWRIGHT_DISPATCH(reconstruct, plan, values.data() + begin * plan.rank,
+                         indices ? indices->data() + begin : nullptr,
+                         std::min(kBlock, rows - begin), out.data() + begin * plan.dims);
+  });
+}
+
 }  // namespace
 
 void bind_coefficients(nb::module_& m) {
@@ -127,6 +159,9 @@ void bind_coefficients(nb::module_& m) {
   m.def("decode_coefficients", &decode, "streams"_a, "values"_a, "tables"_a, "count_limit"_a,
         "segment_rows"_a, "neighbors"_a.none(),
         "Fill values [N, D] from the streams; False if no encoder wrote them.");
+  m.def("reconstruct", &rows_of, "values"_a, "indices"_a.none(), "matrix"_a, "shifts"_a, "scale"_a,
+        "base"_a, "unit"_a, "out"_a,
+        "Fill out [N, D] with (base[0] + base[1 + index] + sizes @ matrix) unit; exact but for it.");
 }
 
 }  // namespace fieldwright

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -20,6 +19,11 @@ from .coefficients import (
     num_segments,
 )
 from .stages import OFFSET_BITS, STEP_BITS, TABLE_BITS, Plan
+
+try:
+    from vq import _native
+except ImportError:
+    _native = None
 
 _ROWS = 1 << 14
 _EXACT = float(1 << 53)
@@ -119,30 +123,30 @@ def reconstruct(
     """Rows [n, d] of quantized coefficients [n, r]: exact integers, rounded once at the end."""
     shift = 2.0 ** (STEP_BITS + plan.basis.bits - TABLE_BITS)
     matrix = plan.basis.rows.astype(np.float64)
-    mean, codes = plan.mean * shift, plan.codes * shift
+    base = np.concatenate([plan.mean[None], plan.codes]) * shift
     unit = float(np.float32(plan.step)) * 2.0 ** -(STEP_BITS + plan.basis.bits)
-    largest = (float(np.abs(values).max(initial=0)) + 8) * 2**STEP_BITS
-    bound = largest * np.abs(matrix).sum(0).max(initial=0) + np.abs(mean).max()
-    if bound + np.abs(codes).max(initial=0) >= _EXACT:
-        raise CodecError("coefficients too large to be exact", offset=0)
     shifts = np.concatenate([np.zeros((len(plan.offsets), 1)), plan.offsets], axis=1)
-    shifts = (shifts * 2.0 ** (STEP_BITS - OFFSET_BITS)).T
+    shifts = shifts * 2.0 ** (STEP_BITS - OFFSET_BITS)
+    largest = max(int(values.max(initial=0)), -int(values.min(initial=0)))
+    units = largest * 2.0**STEP_BITS + np.abs(shifts).max(initial=0)
+    bound = units * np.abs(matrix).sum(0).max(initial=0) + 2 * np.abs(base).max()
+    if bound >= _EXACT or bound * unit > np.finfo(np.float32).max:
+        raise CodecError("coefficients too large to be exact", offset=0)
     out = np.empty((len(values), len(plan.mean)), dtype=np.float32)
-
-    def fill(begin: int) -> None:
+    if _native is not None:
+        values = np.ascontiguousarray(values)
+        _native.reconstruct(values, indices, matrix, shifts, 2.0**STEP_BITS, base, unit, out)
+        return out
+    for begin in range(0, len(values), _ROWS):
         part = slice(begin, begin + _ROWS)
-        chosen = values[part]
-        magnitudes = np.abs(chosen)
-        units = magnitudes * 2.0**STEP_BITS
+        magnitudes = np.abs(values[part])
+        sizes = magnitudes * 2.0**STEP_BITS
         for m in (1, 2, 3):
-            units += (magnitudes == m if m < 3 else magnitudes >= m) * shifts[m]
-        rows = np.copysign(units, chosen) @ matrix + mean
+            sizes += (magnitudes == m if m < 3 else magnitudes >= m) * shifts[:, m]
+        rows = np.copysign(sizes, values[part]) @ matrix + base[0]
         if indices is not None:
-            rows += codes[indices[part]]
+            rows += base[1:][indices[part]]
         out[part] = rows * unit
-
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(fill, range(0, len(values), _ROWS)))
     return out
 
 
