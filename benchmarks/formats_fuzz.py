@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 from .format_fuzzing import NAMES
 from .fuzzing import MEMORY_BYTES, fuzz
 from .metric import Metric
+
+logger = logging.getLogger(__name__)
 
 CASES = 200_000
 """Files per format."""
@@ -18,6 +21,8 @@ def run(*, quick: bool) -> Iterator[Metric]:
     for ending in NAMES:
         factory = f"benchmarks.format_fuzzing:target_{ending.replace('.', '_')}"
         report = fuzz(factory, 1_000 if quick else CASES, num_processes=2)
+        for case, detail in report.failures:
+            logger.warning("%s, case %d: %s", ending, case, detail)
         cases.append(report.cases)
         most_memory = max(most_memory, report.peak_bytes)
         name = f"{report.cases:,} damaged {ending} files"

@@ -77,6 +77,10 @@ def is_compressed(header: Header) -> bool:
     return vertex is not None and "packed_position" in vertex.names
 
 
+_LARGEST = 1e37
+"""Bounds are below this in magnitude, so that nothing computed from them overflows float32."""
+
+
 class CompressedPlySource:
     """The Gaussians of a compressed PLY file as a `Source`.
 
@@ -155,13 +159,13 @@ class CompressedPlySource:
         for place, name in enumerate(_BOUNDS):
             if name in (rows.dtype.names or ()):
                 table[:, place] = rows[name]
-        bad = ~np.isfinite(table)
+        bad = ~(np.abs(table) < _LARGEST)  # infinite and NaN, too
         if bad.any():
             row, place = divmod(int(bad.argmax()), table.shape[1])
             before = self._chunk.names[: self._chunk.names.index(_BOUNDS[place])]
             inside = sum(rows.dtype[name].itemsize for name in before)
             offset = self._offsets["chunk"] + (first + row) * rows.itemsize + inside
-            message = f"of block {first + row} must be finite, got {table[row, place]}."
+            message = f"of block {first + row} must be below {_LARGEST:g}, got {table[row, place]}."
             raise FormatError(self.path, message, field=_BOUNDS[place], offset=offset)
         return table
 

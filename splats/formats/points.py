@@ -134,15 +134,17 @@ def read_points(path: Path) -> SparsePoints:
             points, colors = sampled[0], sampled[2]
         else:
             points, colors = loaded.vertices, getattr(loaded.visual, "vertex_colors", None)
-    except _UNREADABLE as error:
-        raise FormatError(path, f"trimesh cannot read it: {error}.", field="points") from None
+    except _UNREADABLE as error:  # which does not say where
+        message = f"trimesh cannot read it: {error}."
+        raise FormatError(path, message, field="points", offset=0) from None
     positions = np.array(points, np.float32).reshape(-1, 3)
     shades = np.full_like(positions, _GRAY)
     if colors is not None and len(colors) == len(positions):
         shades = np.asarray(colors)[:, :3].astype(np.float32) / 255
     finite = np.isfinite(positions).all(axis=1)
     if not finite.any():
-        raise FormatError(path, "there are no points with finite coordinates.", field="points")
+        message = "there are no points with finite coordinates."
+        raise FormatError(path, message, field="points", offset=0)
     return SparsePoints(torch.from_numpy(positions[finite]), torch.from_numpy(shades[finite]))
 
 

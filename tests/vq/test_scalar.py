@@ -161,7 +161,7 @@ def test_dead_zone_fills_water_over_correlated_columns() -> None:
     for step in (0.05, 0.4, 1.0):
         data = DeadZoneCodec(step).encode(x)
         distortion = np.square(DeadZoneCodec().decode(data) - x).mean(0).sum()
-        low, high = 0.0, 1.0
+        low, high, level = 0.0, 1.0, 0.5
         for _ in range(60):
             level = (low + high) / 2
             low, high = (

@@ -35,17 +35,21 @@ struct Weights {
   int32_t seen;
 };
 
-// One decision: where its inputs live and what they predict.
+// One decision: where its inputs live and what they predict. All eight inputs go through the same
+// arithmetic, so that compilers do them at once; the constant one has a state that nobody keeps.
 struct Decision {
   Slot* slots[kInputs - 1];
   Weights* weights;
+  uint32_t states[kInputs];
   int32_t logits[kInputs];
   int32_t probability;  // of a 1, 16 bits, in [32, 65504]
 
   void predict(const CoefficientTables& tables) {
-    int64_t sum = 0;
-    for (int i = 0; i < kInputs - 1; ++i) logits[i] = tables.logits[slots[i]->top()];
+    for (int i = 0; i < kInputs - 1; ++i) states[i] = slots[i]->state;
+    states[kInputs - 1] = 0;
+    for (int i = 0; i < kInputs; ++i) logits[i] = tables.logits[states[i] >> 20];
     logits[kInputs - 1] = kBias;
+    int64_t sum = 0;
     for (int i = 0; i < kInputs; ++i)
       sum += static_cast<int64_t>(weights->value[i]) * logits[i];
     int64_t logit = sum >> 16;
@@ -55,13 +59,23 @@ struct Decision {
 
   // Learning starts four times as fast and settles after some hundred decisions.
   void update(const CoefficientTables& tables, int bit) {
-    const int32_t error = (bit << 16) - probability;
     const int32_t rate = weights->seen < 64 ? 8 : weights->seen < 256 ? 4 : 2;
+    const int32_t error = ((bit << 16) - probability) * rate;
     weights->seen += weights->seen < 256;
+    // |logit * error| < 2^11 2^16 2^3: 32 bits hold it.
     for (int i = 0; i < kInputs; ++i)
-      weights->value[i] += static_cast<int32_t>(
-          (static_cast<int64_t>(logits[i]) * error * rate + (1 << 16)) >> 17);
-    for (int i = 0; i < kInputs - 1; ++i) slots[i]->update(tables, bit);
+      weights->value[i] += (logits[i] * error + (1 << 16)) >> 17;
+    const int64_t target = bit ? (1 << 22) - 1 : 0;
+    const uint32_t limit = static_cast<uint32_t>(tables.count_limit);
+    int32_t rates[kInputs];
+    for (int i = 0; i < kInputs; ++i) rates[i] = tables.rates[states[i] & kCountMask];
+    for (int i = 0; i < kInputs; ++i) {
+      const int64_t p = states[i] >> 10;
+      const uint32_t moved = static_cast<uint32_t>(p + (((target - p) * rates[i]) >> 16));
+      const uint32_t count = states[i] & kCountMask;
+      states[i] = moved << 10 | (count + (count < limit));
+    }
+    for (int i = 0; i < kInputs - 1; ++i) slots[i]->state = states[i];
   }
 
   int cost(const CoefficientTables& tables, int bit) const {
