@@ -76,7 +76,7 @@ def _gaussian(quick: bool) -> Iterator[Metric]:
     for point in points:
         if point.bits <= 40:
             gap = float(np.interp(point.bits, grid, bound)) - point.snr
-            name = f"below Shannon, Gaussian 12-d: {point.method}, {point.bits:.1f} bits"
+            name = f"below Shannon, Gaussian 12-d: {point.method}, {point.bits:.2f} bits"
             yield Metric(name, gap, "dB", "lower", 0.2)
             excess = (point.bits - _least_bits(x, point.snr)) / x.shape[1]
             yield Metric(f"{name}, the same in bits", excess, "bit/dim", "lower", 0.2)
@@ -95,7 +95,7 @@ def _harmonics(x: NDArray[np.float32], quick: bool) -> Iterator[Metric]:
         yield Metric(f"toy-cat harmonics at {rate:g} b/G", point.snr, "dB", "higher", 0.02, wanted)
     for point in points:
         if point.method != OURS and point.bits <= widest:
-            name = f"dB above, at its rate, toy-cat: {point.method}, {point.bits:.1f} b/G"
+            name = f"dB above, at its rate, toy-cat: {point.method}, {point.bits:.2f} b/G"
             yield Metric(name, _at(points, point.bits) - point.snr, "dB", "higher", 0.2)
     rivals = [*spz_points(x), *sog_points(x, () if quick else (1024, 4096))]
     for point in rivals:

@@ -128,7 +128,7 @@ def _quantizers(
         )
     yield "balanced VQ 64", lambda: BalancedQuantizer(dim, 64, iterations=2), 64 * code
     yield "SimVQ 256", lambda: SimVQ(dim, 256, iterations=turns), MATRIX_BITS * dim**2
-    for share in (0.1,) if quick else (0.02, 0.06, 0.15):
+    for share in (0.1,) if quick else (0.06, 0.15):
         yield (
             "entropy-constrained VQ 256",
             lambda share=share: EntropyConstrainedQuantizer(
