@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int, Int64
 from numpy import ndarray
 from numpy.typing import NDArray
 
@@ -108,7 +109,7 @@ class _Buckets:
     """Which Gaussians are stored together, full buckets first."""
 
     order: Int64[ndarray, "N"]
-    of_row: Int64[ndarray, "N"]
+    of_row: Int[ndarray, "N"]
     centers: Float[ndarray, "buckets 3"]
     full: int
     partial: Int64[ndarray, "partial"]
@@ -121,28 +122,48 @@ class _Buckets:
             none = np.zeros(0, np.int64)
             return cls(none, none, np.zeros((0, 3), np.float32), 0, none)
         low = means.min(0).astype(np.float64)
-        cells = np.floor((means - low) / options.block_size).astype(np.int64)
-        order = np.lexsort(cells.T)
-        sorted_cells = cells[order]
-        fresh = np.concatenate([[True], (np.diff(sorted_cells, axis=0) != 0).any(1)])
-        starts = np.flatnonzero(fresh)
-        inside = np.arange(count) - starts[fresh.cumsum() - 1]
-        bucket = (fresh | (inside % BUCKET_SIZE == 0)).cumsum() - 1
+        order, fresh = _by_cell(means, low, options.block_size)
+        starts = np.flatnonzero(fresh).astype(np.int32)
+        inside = np.arange(count, dtype=np.int32) - starts[fresh.cumsum(dtype=np.int32) - 1]
+        bucket = (fresh | (inside % BUCKET_SIZE == 0)).cumsum(dtype=np.int32) - 1
+        del fresh, inside  # arrays of this length are what bounds the memory
         sizes = np.bincount(bucket)
         ranks = np.argsort(sizes < BUCKET_SIZE, kind="stable")
-        place = np.empty_like(ranks)
+        place = np.empty(len(ranks), np.int32)
         place[ranks] = np.arange(len(ranks))
-        by_bucket = np.argsort(place[bucket], kind="stable")
-        firsts = np.concatenate([[0], sizes.cumsum()[:-1]])[ranks]
-        centers = low + (sorted_cells[firsts] + 0.5) * options.block_size
+        of_row = place[bucket]
+        by_bucket = np.argsort(of_row, kind="stable")
+        firsts = order[np.concatenate([[0], sizes.cumsum()[:-1]])[ranks]]
+        centers = low + (np.floor((means[firsts] - low) / options.block_size) + 0.5) * (
+            options.block_size
+        )
         full = int((sizes == BUCKET_SIZE).sum())
         return cls(
             order=order[by_bucket],
-            of_row=place[bucket][by_bucket],
+            of_row=of_row[by_bucket],
             centers=centers.astype(np.float32),
             full=full,
             partial=sizes[ranks][full:],
         )
+
+
+def _by_cell(
+    means: Float[ndarray, "N 3"], low: Float[ndarray, "3"], size: float
+) -> tuple[Int64[ndarray, "N"], Bool[ndarray, "N"]]:
+    """Order of the points by their cell of a grid, z first, and where a cell begins in it."""
+    cells = [np.floor((means[:, axis] - low[axis]) / size) for axis in range(3)]
+    extents = [float(cell.max()) + 1 for cell in cells]
+    if math.prod(extents) >= 2.0**62:  # so sparse that each point may have a cell of its own
+        order = np.lexsort(cells)
+        changed = [np.diff(cell[order]) != 0 for cell in cells]
+        return order, np.concatenate([[True], changed[0] | changed[1] | changed[2]])
+    keys = np.zeros(len(means), np.int64)
+    for axis in (2, 1, 0):
+        keys *= int(extents[axis])
+        keys += cells.pop().astype(np.int64)
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    return order, np.concatenate([[True], keys[1:] != keys[:-1]])
 
 
 def _sh_range(source: Reordered | Source, coefficients: int) -> tuple[float, float]:
