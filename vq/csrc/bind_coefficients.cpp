@@ -33,6 +33,8 @@ void require(bool condition, const char* message) {
 
 // The tables of vq.vectors.tables, the segments of the rows and what predicts them.
 struct Problem {
+  std::vector<int16_t> logits;
+  std::vector<uint16_t> probabilities;
   CoefficientTables tables;
   CoefficientRows rows;
   long segment;
@@ -45,7 +47,9 @@ struct Problem {
             "tables must be the four of vq.vectors.tables");
     require(count_limit >= 0 && count_limit < 1024 && segment_rows > 0, "limits out of range");
     require(values.shape(1) >= 1 && values.shape(1) <= kMaxDims, "values has too many columns");
-    tables = {found[0].data(), found[1].data(), found[2].data(), found[3].data(), count_limit};
+    logits.assign(found[0].data(), found[0].data() + 4096);
+    probabilities.assign(found[1].data(), found[1].data() + 4096);
+    tables = {logits.data(), probabilities.data(), found[2].data(), found[3].data(), count_limit};
     rows = {static_cast<long>(values.shape(0)), static_cast<int>(values.shape(1)),
             nullptr};
     if (neighbors) {

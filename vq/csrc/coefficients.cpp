@@ -21,12 +21,13 @@ constexpr int kSigned = 2 * kLevels - 1;
 constexpr int kCap = 15;           // larger magnitudes count as this in contexts
 constexpr int32_t kFirstWeight = 13000;
 
-// 0, 1, 2, 3, 4, 5-6, 7-8, 9-12, 13-16, 17-24, 25-32, 33...
-inline int level(int32_t activity) {
-  if (activity <= 4) return activity;
-  const int log = 31 - __builtin_clz(static_cast<uint32_t>(activity - 1));
-  return std::min(kLevels - 1, 2 * log + 1 + ((activity - 1) >> (log - 1) & 1));
-}
+// 0, 1, 2, 3, 4, 5-6, 7-8, 9-12, 13-16, 17-24, 25-32, 33...; a table, as branches on what is being
+// decoded are mispredicted.
+constexpr int kTopActivity = 33;
+constexpr uint8_t kLevelOf[kTopActivity + 1] = {0, 1, 2, 3, 4, 5, 5, 6, 6, 7, 7, 7,
+                                                7, 8, 8, 8, 8, 9, 9, 9, 9, 9, 9, 9,
+                                                9, 10, 10, 10, 10, 10, 10, 10, 10, 11};
+inline int level(int32_t activity) { return kLevelOf[std::min(activity, kTopActivity)]; }
 
 inline int sign3(int32_t value) { return (value > 0) - (value < 0) + 1; }
 
@@ -135,7 +136,8 @@ class Model {
   template <class Coder>
   bool negative(Coder& coder, bool wanted, int32_t m) {
     const int sum = sums_[dim_];
-    const int expected = kLevels - 1 + (sum < 0 ? -level(-sum) : level(sum));
+    const int size = level(std::abs(sum));
+    const int expected = kLevels - 1 + (sum < 0 ? -size : size);
     const auto earlier = [&](int back) { return dim_ >= back ? sign3(row_[dim_ - back]) : 1; };
     const auto leading = [&](int j) { return dim_ > j ? sign3(row_[j]) : 1; };
     const int contexts[] = {dim_,

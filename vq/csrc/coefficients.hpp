@@ -24,10 +24,11 @@ struct Rounding {
   double trade;
 };
 
-// Lookup tables, made by the Python side from exact integers so that no libm decides a bit.
+// Lookup tables, made by the Python side from exact integers so that no libm decides a bit; narrow,
+// to leave the first cache to the contexts.
 struct CoefficientTables {
-  const int32_t* logits;         // [4096] of a probability's top 12 bits, 8 fractional bits
-  const int32_t* probabilities;  // [4096] of logit + 2048, 16 bits, in [32, 65504]
+  const int16_t* logits;         // [4096] of a probability's top 12 bits, 8 fractional bits
+  const uint16_t* probabilities;  // [4096] of logit + 2048, 16 bits, in [32, 65504]
   const int32_t* costs;          // [4096] bits / 2^12 of an event of this probability's top 12 bits
   const int32_t* rates;          // [1024] 2^16 / (count + 1.5)
   int count_limit;               // a probability never adapts slower than rates[count_limit]

@@ -123,10 +123,10 @@ def reconstruct(
     """Rows [n, d] of quantized coefficients [n, r]: exact integers, rounded once at the end."""
     shift = 2.0 ** (STEP_BITS + plan.basis.bits - TABLE_BITS)
     matrix = plan.basis.rows.astype(np.float64)
-    base = np.concatenate([plan.mean[None], plan.codes]) * shift
+    base = np.asarray(np.concatenate([plan.mean[None], plan.codes]) * shift, dtype=np.float64)
     unit = float(np.float32(plan.step)) * 2.0 ** -(STEP_BITS + plan.basis.bits)
     shifts = np.concatenate([np.zeros((len(plan.offsets), 1)), plan.offsets], axis=1)
-    shifts = shifts * 2.0 ** (STEP_BITS - OFFSET_BITS)
+    shifts = np.asarray(shifts * 2.0 ** (STEP_BITS - OFFSET_BITS), dtype=np.float64)
     largest = max(int(values.max(initial=0)), -int(values.min(initial=0)))
     units = largest * 2.0**STEP_BITS + np.abs(shifts).max(initial=0)
     bound = units * np.abs(matrix).sum(0).max(initial=0) + 2 * np.abs(base).max()
