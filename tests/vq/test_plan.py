@@ -1,5 +1,7 @@
 """The vector codec: targets, identical bits, hostile bytes, few rows, real harmonics."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,8 @@ import pytest
 from benchmarks import attributes
 from vq import Codec, CodecError
 from vq.plan import Plan, VectorCodec, decode, encode, fit
-from vq.vectors import coefficients
+from vq.vectors import codec, coefficients
+from vq.vectors.basis import FullBasis
 
 
 def rows(count: int, seed: int = 0) -> np.ndarray:
@@ -106,8 +109,40 @@ def test_without_kernels_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode(x, plan)
     y = decode(data)
     monkeypatch.setattr(coefficients, "_native", None)
+    monkeypatch.setattr(codec, "_native", None)
     assert encode(x, plan) == data
-    assert np.array_equal(decode(data), y)
+    assert decode(data).tobytes() == y.tobytes()
+
+
+def base_and_directions(step: float) -> Plan:
+    """A plan of 5 codes and 7 directions for rows of 9 values."""
+    rng = np.random.default_rng(3)
+    draw = partial(rng.integers, dtype=np.int32)
+    basis = FullBasis(draw(-64, 65, (7, 9)), 6)
+    offsets = draw(-8, 9, (7, 3))
+    return Plan((9, 1), step, draw(-90, 90, 9), draw(-90, 90, (5, 9)), basis, offsets)
+
+
+@pytest.mark.skipif(codec._native is None, reason="vq._native is not built")
+def test_reconstruction_without_kernels_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(-4, 5, (10_000, 7)).astype(np.int32)
+    values[::1000] *= 1 << 18
+    values[5] = 0
+    codes = rng.integers(0, 5, len(values))
+    plan = base_and_directions(0.37)
+    found = [codec.reconstruct(values, indices, plan) for indices in (None, codes)]
+    monkeypatch.setattr(codec, "_native", None)
+    for indices, native in zip((None, codes), found, strict=True):
+        assert codec.reconstruct(values, indices, plan).tobytes() == native.tobytes()
+
+
+def test_rows_beyond_float32_raise() -> None:
+    values = np.full((1, 7), 1 << 20, dtype=np.int32)
+    plan = base_and_directions(1e30)
+    wide = replace(plan, basis=FullBasis(plan.basis.rows * 64, 0))
+    with pytest.raises(CodecError, match="too large"):
+        codec.reconstruct(values, None, wide)
 
 
 def test_damaged_bytes_raise_or_decode() -> None:
