@@ -15,6 +15,7 @@ from captures import Capture, psnr
 from captures.evaluation import BACKGROUNDS, choose_background
 
 from ..formats import save
+from ..formats.fwa import FwaOptions
 from ..gaussians import Gaussians
 from ..rasterizer import rasterization
 from ..scene import SplatScene, near_plane
@@ -221,11 +222,19 @@ class SplatsMethod:
         return SplatScene(self.gaussians(), antialiased=self.config.antialiased)
 
     def save_scene(self, path: Path) -> Path:
-        """Write the Gaussians as PLY in the frame of the source."""
+        """Write the Gaussians in the frame of the source: an exact asset, and PLY beside it."""
         gaussians = _on(self.gaussians(), torch.device("cpu"))
         gaussians = gaussians.transformed(self.capture.T_source_capture)
-        save(gaussians, path, overwrite=True, antialiased=self.config.antialiased)
-        return path
+        antialiased = self.config.antialiased
+        save(gaussians, path.with_suffix(".ply"), overwrite=True, antialiased=antialiased)
+        made = {
+            "method": "splats",
+            "capture": self.capture.source.name,
+            "split": self.capture.split,
+        }
+        asset, exact = path.with_suffix(".fwa"), FwaOptions(lossless=True, provenance=made)
+        save(gaussians, asset, options=exact, overwrite=True, antialiased=antialiased)
+        return asset
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the continuation depends on."""
