@@ -60,18 +60,36 @@ def decode_image(files: SogFiles, name: str, *, max_texels: int) -> NDArray[np.u
     """
     data = files.read(name)
     try:
-        image = Image.open(io.BytesIO(data), formats=["WEBP"])
+        width, height = _canvas(data)
+        if width * height > max_texels:
+            raise files.fail(
+                name, f"expected at most {max_texels} texels, got {width} x {height}", field="size"
+            )
+        return np.asarray(Image.open(io.BytesIO(data), formats=["WEBP"]).convert("RGBA"))
+    except FormatError:
+        raise
     except _DAMAGED_IMAGE as error:
         raise _damaged(files, name, error) from None
-    width, height = image.size
-    if width * height > max_texels:
-        raise files.fail(
-            name, f"expected at most {max_texels} texels, got {width} x {height}", field="size"
-        )
-    try:
-        return np.asarray(image.convert("RGBA"))
-    except _DAMAGED_IMAGE as error:
-        raise _damaged(files, name, error) from None
+
+
+def _canvas(data: bytes) -> tuple[int, int]:
+    """(width, height) that a WebP file announces, before a decoder makes room for them.
+
+    The first chunk says it: VP8X (24 bits each, less one), VP8L (14 bits each, less one, behind a
+    signature byte) or VP8 (14 bits each, behind the frame tag and start code).
+    """
+    kind, body = data[12:16], data[20:30]
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(body) < 10:
+        raise ValueError("no WebP header")
+    if kind == b"VP8X":
+        return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
+    if kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        bits = int.from_bytes(body[6:10], "little")
+        return bits & 0x3FFF, bits >> 16 & 0x3FFF
+    raise ValueError(f"unknown WebP chunk {kind!r}")
 
 
 def _damaged(files: SogFiles, name: str, error: Exception) -> FormatError:

@@ -17,7 +17,9 @@ from splats.formats import FormatError, InMemory, View, collect, load, open_sour
 from splats.formats.compare import rotation_errors
 from splats.formats.hilbert import hilbert_order
 from splats.formats.sog import SogFormat, SogOptions
+from splats.formats.sog_archive import open_files
 from splats.formats.sog_codebook import fit_codebook, nearest_levels
+from splats.formats.sog_images import decode_image
 from splats.formats.sog_lod import LodFormat, LodOptions, LodScene
 from splats.formats.sog_merging import coverage, half_extents, merge_to
 from splats.formats.sog_palette import fit_palette
@@ -318,6 +320,26 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
                 new.writestr(name, old.read(name))
     with pytest.raises(FormatError, match="at most"):
         load(bomb)
+
+
+@pytest.mark.parametrize("kind", [b"VP8L", b"VP8X", b"VP8 "])
+def test_announced_canvases_are_refused_before_a_decoder_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: bytes
+) -> None:
+    """Pillow allocates twice the canvas on opening, half a gigabyte here."""
+    side = 10_000
+    body = {
+        b"VP8L": b"\x2f" + ((side - 1) | (side - 1) << 14).to_bytes(4, "little") + bytes(5),
+        b"VP8X": bytes(4) + 2 * (side - 1).to_bytes(3, "little"),
+        b"VP8 ": bytes(6) + 2 * side.to_bytes(2, "little"),
+    }[kind]
+    image = b"RIFF" + (22).to_bytes(4, "little") + b"WEBP" + kind + len(body).to_bytes(4, "little")
+    (tmp_path / "quats.webp").write_bytes(image + body)
+    monkeypatch.setattr("PIL.Image.open", lambda *_, **__: pytest.fail("it was opened"))
+    (tmp_path / "meta.json").write_text("{}")
+    with pytest.raises(FormatError, match=f"{side} x {side}") as caught:
+        decode_image(open_files(tmp_path / "meta.json"), "quats.webp", max_texels=1 << 16)
+    assert caught.value.field == "size"
 
 
 def test_rows_beyond_a_file_of_levels_are_refused(tmp_path: Path) -> None:
