@@ -7,6 +7,7 @@ exact file and a quantised one differ in their graphs only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ import numpy as np
 import torch
 
 from runs.files import replacing
-from vq.asset import MAGIC, Asset, AssetError, open_asset
+from vq.asset import MAGIC, Apply, Asset, AssetError, open_asset
+from vq.asset.graph import leaves
 
 from ..gaussians import Gaussians
 from .contract import (
@@ -38,6 +40,7 @@ from .sources import collect
 KIND = "splats"
 _INFINITE = {"log_scales", "logit_opacities"}  # -inf and +-inf are flat, invisible and opaque
 _COEFFICIENTS = (0, 3, 8, 15, 24)
+_LARGEST_GROWTH = 100
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,32 @@ class FwaSource:
 
     @property
     def num_primitives(self) -> int:
-        """Number of Gaussians."""
+        """Number of Gaussians, of a prefix only those of the layers that are there."""
+        layers = self._layers
+        return sum(count for count, there in layers if there) if layers else self._stated_count
+
+    @property
+    def _stated_count(self) -> int:
         return self._asset.header.arrays["means"].type.shape[0]
+
+    @cached_property
+    def _layers(self) -> list[tuple[int, bool]]:
+        """Rows of each layer and whether it and those before are there; empty without layers."""
+        node, found, there = self._asset.header.arrays["means"], [], True
+        if not (isinstance(node, Apply) and node.operation.name == "stack"):
+            return []
+        for layer in node.inputs:
+            needed = {leaf.section for leaf in leaves(layer)}
+            there = there and not needed & set(self._asset.missing)
+            found.append((layer.type.shape[0], there))
+        return found
+
+    @property
+    def _growth(self) -> float:
+        """How much larger than stored the Gaussians of an incomplete set of layers are."""
+        there = sum(there for _, there in self._layers)
+        growth = self._asset.header.properties.get("layer_growth", [])
+        return growth[there - 1] if 0 < there <= len(growth) else 1.0
 
     @property
     def sh_degree(self) -> int:
@@ -150,6 +177,8 @@ class FwaSource:
                 )
             arrays = self._asset.arrays(names)
         arrays.setdefault("shN", np.zeros((self.num_primitives, 0, 3), np.float32))
+        if self._growth != 1:
+            arrays["log_scales"] = arrays["log_scales"] + np.float32(math.log(self._growth))
         for name, values in arrays.items():
             if not np.isfinite(values).all() and (name not in _INFINITE or np.isnan(values).any()):
                 raise FormatError(self._path, "expected finite numbers.", field=name)
@@ -168,6 +197,11 @@ class FwaSource:
             fail("properties", "`antialiased` must be true or false.")
         if header.properties.get("model") not in ("3dgs", "2dgs"):
             fail("properties", '`model` must be "3dgs" or "2dgs".')
+        growth = header.properties.get("layer_growth", [])
+        if not isinstance(growth, list) or not all(
+            isinstance(value, int | float) and 1 <= value <= _LARGEST_GROWTH for value in growth
+        ):
+            fail("properties", f"`layer_growth` must list numbers from 1 to {_LARGEST_GROWTH}.")
         shapes = {name: node.type for name, node in header.arrays.items()}
         missing = [name for name in ARRAYS if name not in shapes]
         if missing:
@@ -222,7 +256,7 @@ class FwaFormat:
             options.frame.upper(),
             source.antialiased,
             source.model,
-            {"program": _program(), **options.provenance},
+            {"program": program(), **options.provenance},
         )
         if options.lossless:
             writer, order = encode_exactly(gaussians, facts), None
@@ -278,7 +312,8 @@ def _check_numbers(gaussians: Gaussians) -> None:
             raise ValueError(f"`{name}` of Gaussian {row} is not finite; remove such rows first.")
 
 
-def _program() -> str:
+def program() -> str:
+    """What files name as their maker."""
     try:
         return f"fieldwright {version('fieldwright')}"
     except PackageNotFoundError:

@@ -24,6 +24,7 @@ from vq.asset import (
     reshape,
     scale,
     set_order,
+    stack,
 )
 from vq.transforms.klt import fit_klt
 
@@ -63,8 +64,25 @@ def encode_exactly(gaussians: Gaussians, facts: SceneFacts) -> AssetWriter:
     return writer
 
 
+@dataclass(frozen=True)
+class Layers:
+    """Which Gaussians come first in a file, so that its beginning shows the whole scene."""
+
+    rows: tuple[Int64[Tensor, "M"], ...]
+    """Indices of the Gaussians of each layer, the most important first; each in exactly one."""
+    growth: tuple[float, ...]
+    """By how much the scales of all Gaussians that are there grow while only the first k + 1
+    layers are; the last is 1."""
+
+
 def encode_quantized(
-    gaussians: Gaussians, facts: SceneFacts, *, steps: Steps, sh_step: float, fast: bool
+    gaussians: Gaussians,
+    facts: SceneFacts,
+    *,
+    steps: Steps,
+    sh_step: float,
+    fast: bool,
+    layers: Layers | None = None,
 ) -> tuple[AssetWriter, Int64[Tensor, "N"]]:
     """Integers on grids, without their order.
 
@@ -74,18 +92,26 @@ def encode_quantized(
         steps: Of the grids.
         sh_step: Of the coefficients of the harmonics above degree 0, in an orthonormal basis.
         fast: Code without contexts: larger, and several times as quick.
+        layers: What to write first; None writes one set, which is smallest.
 
     Returns:
         The file to be, and its order: row i of the file is row `order[i]` of `gaussians`.
     """
-    writer = _writer(gaussians, facts)
+    writer = _writer(gaussians, facts, growth=None if layers is None else layers.growth)
     integers = quantize(gaussians, steps)
     matrix = _matrix(integers)
-    order = set_order(matrix)
     codec = SetCodec(preset="fast" if fast else "small")
-    coded = writer.encode("set", matrix[order], codec)
-    for name, node in _set_nodes(coded, integers, steps).items():
-        writer.array(name, node)
+    orders: list[NDArray[np.int64]] = []
+    coded: list[Node] = []
+    for number, rows in enumerate([None] if layers is None else layers.rows):
+        chosen = np.arange(len(matrix)) if rows is None else rows.numpy()
+        orders.append(chosen[set_order(matrix[chosen])])
+        name = "set" if rows is None else f"set{number}"
+        coded.append(writer.encode(name, matrix[orders[-1]], codec))
+    for name in ARRAYS[:5]:
+        parts = [_set_nodes(node, steps)[name] for node in coded]
+        writer.array(name, parts[0] if layers is None else stack(*parts))
+    order = np.concatenate(orders)
     index = torch.from_numpy(order)
     shN = gaussians.shN[index].numpy()
     if not shN.size:
@@ -93,25 +119,27 @@ def encode_quantized(
     elif fast:
         harmonics = _harmonics_without_contexts(writer, shN, step=sh_step)
     else:
-        points = (columns(coded, 0, 3), matrix[order, :3])
+        places = coded[0] if layers is None else stack(*coded)
+        points = (columns(places, 0, 3), matrix[order, :3])
         codec = PlacedVectorsCodec(step=sh_step)
         harmonics = writer.encode("sh", shN, codec, inputs=[points])
     writer.array("shN", harmonics)
     return writer, index
 
 
-def _writer(gaussians: Gaussians, facts: SceneFacts) -> AssetWriter:
-    return AssetWriter(
-        "splats",
-        frame={"axes": facts.frame},
-        properties={
-            "num_primitives": len(gaussians),
-            "sh_degree": gaussians.sh_degree,
-            "antialiased": facts.antialiased,
-            "model": facts.model,
-        },
-        provenance=facts.provenance,
-    )
+def _writer(
+    gaussians: Gaussians, facts: SceneFacts, *, growth: tuple[float, ...] | None = None
+) -> AssetWriter:
+    properties: dict[str, Any] = {
+        "num_primitives": len(gaussians),
+        "sh_degree": gaussians.sh_degree,
+        "antialiased": facts.antialiased,
+        "model": facts.model,
+    }
+    if growth is not None:
+        properties["layer_growth"] = list(growth)
+    frame = {"axes": facts.frame}
+    return AssetWriter("splats", frame=frame, properties=properties, provenance=facts.provenance)
 
 
 def _matrix(integers: Integers) -> np.ndarray:
@@ -126,9 +154,9 @@ def _matrix(integers: Integers) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def _set_nodes(coded: Node, integers: Integers, steps: Steps) -> dict[str, Node]:
+def _set_nodes(coded: Node, steps: Steps) -> dict[str, Node]:
     """How the arrays come out of the columns that `_matrix` joined."""
-    count = len(integers.positions)
+    count = coded.type.shape[0]
     vectors = scale(columns(coded, 10, 13), step=[steps.rotation])
     opacities = scale(columns(coded, 6, 7), step=[steps.logit_opacity])
     colors = scale(columns(coded, 7, 10), step=[steps.color])

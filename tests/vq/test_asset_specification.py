@@ -25,6 +25,7 @@ from vq.asset import (
     open_asset,
     reshape,
     scale,
+    stack,
 )
 from vq.asset.operations import OPERATIONS
 
@@ -77,6 +78,8 @@ def evaluate(node: dict[str, Any], sections: dict[str, bytes]) -> NDArray[Any]:
             for stage in inputs[1:]:
                 total = total + stage
             return total
+        case "stack":
+            return np.concatenate(inputs, axis=0)
         case "columns":
             return inputs[0][..., node["start"] : node["stop"]]
         case "concatenate":
@@ -98,8 +101,9 @@ def test_a_reader_made_from_the_page_agrees() -> None:
     writer.array("sum", add(scaled, floats, floats))
     writer.array("linear", linear(integers, rows, step=0.1, origin=[0.7]))
     writer.array("gather", gather(floats, indices))
-    wide = concatenate(columns(floats, 1, 3), constant(0.5, "float32", (30, 1)))
-    writer.array("wide", reshape(wide, (3, 30)))
+    wide = concatenate(columns(floats, 1, 4), constant(0.5, "float32", (30, 1)))
+    writer.array("layers", stack(floats, wide, floats))
+    writer.array("wide", reshape(wide, (3, 40)))
     data = writer.to_bytes()
     expected = read_by_the_page(data)
     used = {name for name in OPERATIONS if f'"op":"{name}"'.encode() in data}

@@ -17,6 +17,7 @@ from .graph import (
     linear,
     reshape,
     scale,
+    stack,
 )
 from .header import Header, Section
 from .layout import MAGIC
@@ -53,4 +54,5 @@ __all__ = [
     "reshape",
     "scale",
     "set_order",
+    "stack",
 ]

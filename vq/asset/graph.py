@@ -18,6 +18,7 @@ from .operations import (
     Linear,
     Operation,
     Reshape,
+    Stack,
     Sum,
 )
 from .operations import Scale as ScaleOperation
@@ -116,6 +117,11 @@ def gather(codebook: Node, indices: Node) -> Apply:
 def add(*stages: Node) -> Apply:
     """Base plus residual stages; a prefix of the file decodes to a prefix of the stages."""
     return apply(Sum(), *stages)
+
+
+def stack(*layers: Node) -> Apply:
+    """Rows of one layer after the other; a prefix of the file decodes to the leading layers."""
+    return apply(Stack(), *layers)
 
 
 def columns(node: Node, start: int, stop: int) -> Apply:

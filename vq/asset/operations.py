@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ class Operation:
     """Its parameters in the JSON node."""
     num_inputs: ClassVar[tuple[int, int]]
     """Fewest and most inputs."""
+    progressive: ClassVar[Literal["no", "anywhere", "outermost"]] = "no"
+    """Where in a graph the leading inputs alone make sense, for a prefix of a file."""
 
     @classmethod
     def from_json(cls, node: dict[str, Any]) -> Operation:
@@ -219,6 +221,7 @@ class Sum(Operation):
 
     name: ClassVar[str] = "sum"
     num_inputs: ClassVar[tuple[int, int]] = (1, 256)
+    progressive: ClassVar[Literal["no", "anywhere", "outermost"]] = "anywhere"
 
     def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
         """See `Operation`."""
@@ -233,6 +236,30 @@ class Sum(Operation):
             for part in inputs[1:]:
                 total += part
         return total
+
+
+@dataclass(frozen=True)
+class Stack(Operation):
+    """The rows of its inputs, one input after the other: layers of a scene.
+
+    Of a file opened as a prefix, the leading inputs that are there are stacked where this is the
+    outermost operation; inside others, whose types count on all rows, all of them are needed.
+    """
+
+    name: ClassVar[str] = "stack"
+    num_inputs: ClassVar[tuple[int, int]] = (1, 256)
+    progressive: ClassVar[Literal["no", "anywhere", "outermost"]] = "outermost"
+
+    def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
+        """See `Operation`."""
+        first = inputs[0]
+        if not first.shape or len({(kind.dtype, kind.shape[1:]) for kind in inputs}) != 1:
+            raise HeaderError(f"`stack` takes types equal but for rows, got {_listed(inputs)}.")
+        return ArrayType(first.dtype, (sum(kind.shape[0] for kind in inputs), *first.shape[1:]))
+
+    def apply(self, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """See `Operation`."""
+        return np.concatenate(inputs, axis=0)
 
 
 @dataclass(frozen=True)
@@ -325,7 +352,7 @@ class Reshape(Operation):
 
 OPERATIONS: dict[str, type[Operation]] = {
     kind.name: kind
-    for kind in (Constant, Scale, Linear, Gather, Sum, Columns, Concatenate, Reshape)
+    for kind in (Constant, Scale, Linear, Gather, Sum, Stack, Columns, Concatenate, Reshape)
 }
 """Every operation of version 1 by its name in files."""
 

@@ -16,9 +16,8 @@ from .array_type import ArrayType, extent
 from .codecs import DependentCodec, find_codec
 from .container import HEADER, Container
 from .errors import HeaderError
-from .graph import Coded, Node, leaves, walk
+from .graph import Apply, Coded, Node, leaves, walk
 from .header import Header
-from .operations import Sum
 
 BASE_BYTES = 64 << 20
 BYTES_PER_FILE_BYTE = 1024
@@ -112,7 +111,7 @@ class Asset:
     def arrays(self, names: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
         """Decoded arrays, all of them by default; a section that several use is decoded once.
 
-        Of a file opened with `allow_prefix`, sums leave out the stages that are missing.
+        Of a file opened with `allow_prefix`, sums and stacks leave out the inputs that are missing.
 
         Raises:
             KeyError: The file has no such array.
@@ -150,23 +149,26 @@ class Asset:
                 "`max_bytes` if you trust the file.",
             )
 
-    def _is_available(self, node: Node) -> bool:
+    def _is_available(self, node: Node, outermost: bool = True) -> bool:
         if isinstance(node, Coded):
-            return node.section not in self.missing and all(map(self._is_available, node.inputs))
-        needed = node.inputs[:1] if isinstance(node.operation, Sum) else node.inputs
-        return all(map(self._is_available, needed))
+            inside = all(self._is_available(item, False) for item in node.inputs)
+            return node.section not in self.missing and inside
+        needed = node.inputs[:1] if _may_be_partial(node, outermost) else node.inputs
+        return all(self._is_available(item, False) for item in needed)
 
-    def _evaluate(self, node: Node, decoded: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    def _evaluate(
+        self, node: Node, decoded: dict[str, NDArray[Any]], outermost: bool = True
+    ) -> NDArray[Any]:
         if isinstance(node, Coded):
             if node.section not in decoded:
-                inputs = [self._evaluate(item, decoded) for item in node.inputs]
+                inputs = [self._evaluate(item, decoded, False) for item in node.inputs]
                 decoded[node.section] = self._decode(node, inputs)
             return decoded[node.section]
         inputs = node.inputs
-        if self.missing and isinstance(node.operation, Sum):
-            there = [self._is_available(stage) for stage in inputs]
+        if self.missing and _may_be_partial(node, outermost):
+            there = [self._is_available(stage, False) for stage in inputs]
             inputs = inputs[: max(1, [*there, False].index(False))]
-        values = [self._evaluate(item, decoded) for item in inputs]
+        values = [self._evaluate(item, decoded, False) for item in inputs]
         try:
             return node.operation.apply(values)
         except HeaderError as error:
@@ -195,6 +197,12 @@ class Asset:
             return find_codec(leaf.codec)
         except ValueError as error:
             self._container.fail(leaf.section, str(error))
+
+
+def _may_be_partial(node: Apply, outermost: bool) -> bool:
+    """Whether the node may leave out trailing inputs that a prefix lacks."""
+    where = node.operation.progressive
+    return where == "anywhere" or (where == "outermost" and outermost)
 
 
 def open_asset(

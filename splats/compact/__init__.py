@@ -1,0 +1,1 @@
+"""Compact splats: few Gaussians at few bits, trained or made from finished scenes."""

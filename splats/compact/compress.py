@@ -1,0 +1,235 @@
+"""A finished scene as a small asset: the fewest bytes for an error, or the least error for bytes.
+
+Nothing is trained and no photo is needed: errors are measured on renders from automatically placed
+cameras, or from those of a capture.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from runs.files import replacing
+
+from ..formats.contract import HOUSE_FRAME
+from ..formats.fwa import program
+from ..formats.fwa_encoding import Layers, SceneFacts, encode_quantized
+from ..gaussians import Gaussians
+from .judge import Judge, best_growth, decibels, error_of_loss, judge_without_photos
+from .precision import rounded
+from .tradeoff import Allocation, Tradeoff
+
+PHOTO_ERROR = 1e-3
+"""Mean squared error that a scene is taken to have against its photos where there are none: 30 dB.
+"""
+DEFAULT_LOSS = 0.1
+"""Decibels, where neither size nor quality is given."""
+WITHIN = 0.02
+"""Share of a target size that may be left unused."""
+COARSE_BYTES = 0.075
+"""Share of the file that the first layer aims at; with the header it is below a tenth."""
+GROWTHS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2)
+CONTEXTS_UNTIL = 250_000
+"""Gaussians up to which contexts are worth their time unless the caller says otherwise."""
+_ROUNDS = 10
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the file shall be; at most one of the two."""
+
+    target_bytes: int | None = None
+    """Most bytes; the file uses at least 98 % of them if the scene has so much to say."""
+    loss: float | None = None
+    """Decibels of PSNR against photos that may be lost. Without photos the scene is taken to match
+    them at 30 dB."""
+    fast: bool | None = None
+    """Without contexts: larger, several times as quick; None chooses by the number of Gaussians."""
+    progressive: bool = True
+    """Write the most telling Gaussians first, so that a tenth of the file shows the scene."""
+
+    def __post_init__(self) -> None:
+        if self.target_bytes is not None and self.loss is not None:
+            raise ValueError("give `target_bytes` (--target-size) or `loss` (--quality), not both.")
+        if self.target_bytes is not None and self.target_bytes < 1:
+            raise ValueError(f"`target_bytes` must be positive, got {self.target_bytes}.")
+        if self.loss is not None and not 0 < self.loss < 60:
+            raise ValueError(f"`loss` must be decibels in (0, 60), got {self.loss}.")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file and how it came about."""
+
+    path: Path
+    """The file."""
+    num_bytes: int
+    """Its size."""
+    num_primitives: int
+    """Gaussians in it."""
+    allocation: Allocation
+    """Steps, and which Gaussians of the source were kept."""
+    seconds: float
+    """From Gaussians in memory to the file."""
+
+
+@dataclass
+class Compressor:
+    """One scene with its trade-off measured, ready for files of any size."""
+
+    judge: Judge
+    """Of the scene."""
+    antialiased: bool
+    """See `Source.antialiased`."""
+    model: str = "3dgs"
+    """See `Source.model`."""
+    photo_error: float = PHOTO_ERROR
+    """Mean squared error of the scene against photos."""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """What the files say about where the scene comes from."""
+
+    def __post_init__(self) -> None:
+        self.gaussians = self.judge.scene.gaussians
+        self.weights = self.judge.weights()
+        self.tradeoff = Tradeoff(self.judge, self.weights)
+
+    def allocation_for_loss(self, loss: float) -> Allocation:
+        """The cheapest allocation that loses at most `loss` dB, by renders of rounded Gaussians."""
+        wanted = error_of_loss(loss, error=self.photo_error)
+        price = self.tradeoff.first_price(wanted)
+        best: tuple[float, float] | None = None
+        for _ in range(4):
+            allocation = self.tradeoff.at(price)
+            found = self.judge.error(self._rounded(allocation))
+            logger.debug("price %.3g: error %.3g, wanted %.3g", price, found, wanted)
+            if found <= wanted and (best is None or found > best[0]):
+                best = found, price
+            if 0.96 * wanted <= found <= wanted:
+                break
+            price *= min(max(0.98 * wanted / max(found, 1e-12), 0.05), 20.0)
+        return self.tradeoff.at(best[1] if best else price)
+
+    def _rounded(self, allocation: Allocation) -> Gaussians:
+        return rounded(self.gaussians[allocation.kept], allocation.precision).gaussians
+
+    def data(self, allocation: Allocation, goal: Goal) -> bytes:
+        """The file of an allocation."""
+        kept = self.gaussians[allocation.kept]
+        fast = goal.fast if goal.fast is not None else len(kept) > CONTEXTS_UNTIL
+        layers = self._layers(allocation) if goal.progressive and len(kept) > 1 else None
+        facts = SceneFacts(
+            HOUSE_FRAME, self.antialiased, self.model, {"program": program(), **self.provenance}
+        )
+        writer, _ = encode_quantized(
+            kept,
+            facts,
+            steps=allocation.precision.steps,
+            sh_step=allocation.precision.harmonics,
+            fast=fast,
+            layers=layers,
+        )
+        return writer.to_bytes()
+
+    def _layers(self, allocation: Allocation) -> Layers:
+        """The Gaussians that paint most, as many as a small share of the bytes holds, and others."""
+        kept, curves = allocation.kept, self.tradeoff.curves
+        bits = self.tradeoff.bits(allocation.precision)
+        harmonics = 0.0
+        if "harmonics" in curves:
+            harmonics = 0.7 * curves["harmonics"].bits_at(allocation.precision.harmonics)
+        # Rows that come first pay more for their places: they refund less of their order.
+        set_share = max(0.2, 1 - harmonics / max(bits, 1.0))
+        count = max(1, round(COARSE_BYTES / set_share / 1.25 * len(kept)))
+        first = self.weights[kept].argsort(descending=True, stable=True)[:count]
+        later = torch.ones(len(kept), dtype=torch.bool)
+        later[first] = False
+        first = first.sort().values
+        growth = best_growth(self.judge, self.gaussians[kept], first, GROWTHS)
+        return Layers((first, later.nonzero().flatten()), (growth, 1.0))
+
+    def fit_bytes(self, goal: Goal) -> tuple[bytes, Allocation]:
+        """The largest file of at most `goal.target_bytes`, by bisection on the price of a bit.
+
+        Raises:
+            ValueError: Even the coarsest file is larger.
+        """
+        assert goal.target_bytes is not None
+        target = goal.target_bytes
+        price = self.tradeoff.first_price(error_of_loss(DEFAULT_LOSS, error=self.photo_error))
+        best: tuple[bytes, Allocation] | None = None
+        low: tuple[float, int] | None = None  # too many bytes at this price
+        high: tuple[float, int] | None = None
+        for _ in range(_ROUNDS):
+            allocation = self.tradeoff.at(price)
+            data = self.data(allocation, goal)
+            logger.debug("price %.3g: %d bytes of %d", price, len(data), target)
+            if len(data) <= target:
+                if best is None or len(data) > len(best[0]):
+                    best = data, allocation
+                high = price, len(data)
+                if len(data) >= (1 - WITHIN) * target:
+                    break
+            else:
+                low = price, len(data)
+            price = _next_price(price, len(data), 0.99 * target, low, high)
+            if not 1e-18 < price < 1:
+                break
+        if best is None:
+            raise ValueError(
+                f"`target_bytes` of {target:,} is too small for {len(self.gaussians):,} Gaussians: "
+                f"the coarsest file takes {low[1] if low else 0:,}; allow more or train fewer."
+            )
+        return best
+
+    def write(self, path: Path, goal: Goal, *, started: float | None = None) -> Written:
+        """The file that `goal` asks for, in place once complete."""
+        started = time.perf_counter() if started is None else started
+        if goal.target_bytes is not None:
+            data, allocation = self.fit_bytes(goal)
+        else:
+            loss = DEFAULT_LOSS if goal.loss is None else goal.loss
+            allocation = self.allocation_for_loss(loss)
+            data = self.data(allocation, goal)
+        with replacing(path) as file:
+            file.write(data)
+        seconds = time.perf_counter() - started
+        return Written(path, len(data), len(allocation.kept), allocation, seconds)
+
+
+def _next_price(
+    price: float,
+    size: int,
+    wanted: float,
+    low: tuple[float, int] | None,
+    high: tuple[float, int] | None,
+) -> float:
+    """Where the size should be `wanted`: by the usual slope, or between two that enclose it."""
+    if low is None or high is None:
+        return price * min(max((size / wanted) ** 3.0, 0.02), 50.0)
+    spread = math.log(low[1] / high[1])
+    share = 0.5 if spread < 1e-6 else math.log(low[1] / wanted) / spread
+    share = min(max(share, 0.08), 0.92)
+    return low[0] * (high[0] / low[0]) ** share
+
+
+def compressor(
+    gaussians: Gaussians, *, antialiased: bool = False, model: str = "3dgs", judge: Judge | None = None
+) -> Compressor:
+    """A compressor that judges by automatic cameras unless told otherwise."""
+    from ..scene import SplatScene
+
+    judge = judge or judge_without_photos(SplatScene(gaussians, antialiased))
+    return Compressor(judge, antialiased, model)
+
+
+__all__ = ["Compressor", "Goal", "Written", "compressor", "decibels"]

@@ -1,0 +1,99 @@
+"""What a change of a scene does to pictures of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from captures import Cameras
+
+from ..formats.cameras import automatic_cameras
+from ..formats.rendered import render_pictures
+from ..gaussians import Gaussians
+from ..scene import SplatScene
+from .contribution import apparent_area, blending_weights
+
+_LARGE = 300_000
+_VIEWS, _VIEWS_LARGE = 6, 2
+_WIDTH, _HEIGHT = 360, 270
+
+
+class Judge:
+    """Compares variants of a scene with the scene by rendering both."""
+
+    def __init__(self, scene: SplatScene, cameras: Cameras, *, complete: bool) -> None:
+        """
+        Args:
+            scene: What is right.
+            cameras: In its frame; at least one.
+            complete: Whether nothing matters that these cameras do not see, as is so for those
+                of a capture.
+        """
+        self.scene, self.cameras, self.complete = scene, cameras, complete
+        self._truth = render_pictures(scene, cameras)
+
+    def error(self, gaussians: Gaussians) -> float:
+        """Mean squared difference of pictures, with colors in [0, 1] over black."""
+        images = render_pictures(SplatScene(gaussians, self.scene.antialiased), self.cameras)
+        return float((images - self._truth).square().mean(dtype=torch.float64))
+
+    def weights(self) -> Float[Tensor, "N"]:
+        """How much each Gaussian contributes to pictures; without complete cameras, to those from
+        anywhere about the scene's middle, were nothing hidden."""
+        if self.complete:
+            return blending_weights(self.scene.gaussians, self.cameras)
+        return apparent_area(self.scene.gaussians)
+
+
+def judge_without_photos(scene: SplatScene) -> Judge:
+    """A judge with automatically placed cameras, few for large scenes."""
+    count = _VIEWS_LARGE if len(scene.gaussians) > _LARGE else _VIEWS
+    return Judge(scene, automatic_cameras(scene, count, width=_WIDTH, height=_HEIGHT), complete=False)
+
+
+def error_of_loss(loss: float, *, error: float) -> float:
+    """The error between two scenes that costs `loss` dB against photos.
+
+    Errors of rounding are independent of what a scene misses of its photos, so that their squares
+    add up: loss = 10 log10((error + e) / error).
+
+    Args:
+        loss: Decibels of PSNR, positive.
+        error: Mean squared difference of the scene from photos.
+    """
+    return error * (10 ** (loss / 10) - 1)
+
+
+def decibels(error: float) -> float:
+    """PSNR of a mean squared error, at most 100."""
+    return min(100.0, -10 * math.log10(max(error, 1e-10)))
+
+
+def best_growth(
+    judge: Judge, gaussians: Gaussians, rows: Int64[Tensor, "M"], choices: tuple[float, ...]
+) -> float:
+    """The factor on all scales at which some Gaussians alone look most like the scene."""
+    return min(choices, key=_error_when_grown(judge, gaussians[rows]))
+
+
+def _error_when_grown(judge: Judge, gaussians: Gaussians) -> Callable[[float], float]:
+    def error(growth: float) -> float:
+        return judge.error(grown(gaussians, growth))
+
+    return error
+
+
+def grown(gaussians: Gaussians, growth: float) -> Gaussians:
+    """With all standard deviations multiplied by `growth`."""
+    return Gaussians(
+        gaussians.means,
+        gaussians.quats,
+        gaussians.log_scales + math.log(growth),
+        gaussians.logit_opacities,
+        gaussians.sh0,
+        gaussians.shN,
+    )

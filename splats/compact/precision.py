@@ -1,0 +1,144 @@
+"""The steps of all attributes together, and what Gaussians look like on their grids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vq.transforms.klt import principal_directions
+
+from ..formats.fwa_quantization import Steps, choose_position_step, choose_sh_step, quantize
+from ..gaussians import Gaussians
+
+ATTRIBUTES = ("position", "log_scale", "rotation", "logit_opacity", "color", "harmonics")
+"""What has a step of its own; names of the fields of `Precision`."""
+DEAD_ZONE = 0.62
+"""Harmonics below this many steps round to zero, as the file coder's trade of error for bits does.
+"""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Distance of neighboring values of each attribute, see `Steps`."""
+
+    position: float
+    """World units."""
+    log_scale: float
+    """Of the natural log of the standard deviations."""
+    rotation: float
+    """About half an angle, radians."""
+    logit_opacity: float
+    """Of the opacity before the sigmoid."""
+    color: float
+    """Of the degree-0 coefficient."""
+    harmonics: float
+    """Of the coefficients above degree 0, in the directions of their variance."""
+
+    @property
+    def steps(self) -> Steps:
+        """All but the harmonics' step."""
+        return Steps(**{item.name: getattr(self, item.name) for item in fields(Steps)})
+
+    def with_step(self, attribute: str, step: float) -> Precision:
+        """One of `ATTRIBUTES` changed."""
+        return replace(self, **{attribute: step})
+
+    def finer(self, factor: float) -> Precision:
+        """Every step divided by `factor`."""
+        return Precision(*(getattr(self, name) / factor for name in ATTRIBUTES))
+
+
+def usual_precision(gaussians: Gaussians) -> Precision:
+    """Where a search begins: loses little, is near the best trade of no scene."""
+    return Precision(
+        position=choose_position_step(gaussians, share=1 / 4),
+        log_scale=1 / 8,
+        rotation=1 / 20,
+        logit_opacity=1 / 3,
+        color=1 / 10,
+        harmonics=choose_sh_step(gaussians),
+    )
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """Gaussians on the grids of a precision."""
+
+    gaussians: Gaussians
+    """As a file would give them back, harmonics as nearly as a plain dead zone does."""
+    bits: dict[str, float]
+    """Entropy of each attribute's integers, bits in all, without contexts; 0 where not rounded."""
+
+
+def rounded(
+    gaussians: Gaussians, precision: Precision, attributes: tuple[str, ...] = ATTRIBUTES
+) -> Rounded:
+    """`gaussians` with some attributes on their grids and the others untouched.
+
+    Rounded scales and rotations come together in the canonical description of the ellipsoid, of
+    which the one that is not in `attributes` stays exact.
+    """
+    bits = dict.fromkeys(ATTRIBUTES, 0.0)
+    parts: dict[str, Tensor] = {}
+    chosen = {name: 1e-6 for name in ("log_scale", "rotation") if name not in attributes}
+    steps = replace(precision.steps, **chosen)
+    if set(attributes) - {"harmonics"}:
+        integers = quantize(gaussians, steps)
+        grids = {
+            "position": (integers.positions, "means"),
+            "log_scale": (integers.log_scales, "log_scales"),
+            "rotation": (integers.rotations, "quats"),
+            "logit_opacity": (integers.logit_opacities, "logit_opacities"),
+            "color": (integers.colors, "sh0"),
+        }
+        ellipsoids = {"log_scale", "rotation"} & set(attributes)
+        for name, (units, field) in grids.items():
+            if name in attributes:
+                bits[name] = entropy(units)
+            elif not (ellipsoids and name in ("log_scale", "rotation")):
+                continue
+            values = (units * getattr(steps, name)).astype(np.float32)
+            if name == "rotation":
+                values = np.concatenate([np.ones_like(values[:, :1]), values], axis=1)
+            parts[field] = torch.from_numpy(values).reshape(getattr(gaussians, field).shape)
+    if "harmonics" in attributes and gaussians.shN.numel():
+        parts["shN"], bits["harmonics"] = _rounded_harmonics(gaussians.shN, precision.harmonics)
+    return Rounded(replace(gaussians, **parts), bits)
+
+
+def entropy(units: NDArray[np.integer]) -> float:
+    """Bits of integer columns [N, c], each at the entropy of its own frequencies."""
+    total = 0.0
+    for column in units.T:
+        low = int(column.min(initial=0))
+        span = int(column.max(initial=0)) - low
+        if span < 1 << 22:
+            counts = np.bincount(column.astype(np.int64) - low)
+            counts = counts[counts > 0]
+        else:
+            counts = np.unique(column, return_counts=True)[1]
+        total -= float((counts * np.log2(counts / max(len(column), 1))).sum())
+    return total
+
+
+def _rounded_harmonics(
+    shN: Float[Tensor, "N rest 3"], step: float
+) -> tuple[Float[Tensor, "N rest 3"], float]:
+    rows = shN.flatten(1)
+    mean = rows.mean(dim=0)
+    covariance = np.cov((rows - mean).numpy().T.astype(np.float64), bias=True)
+    directions = torch.from_numpy(principal_directions(np.atleast_2d(covariance)).astype(np.float32))
+    units = dead_zone((rows - mean) @ directions.T / step)
+    used = units.any(dim=0)
+    bits = entropy(units[:, used].int().numpy())
+    return (units @ directions * step + mean).reshape(shN.shape), bits
+
+
+def dead_zone(x: Tensor) -> Tensor:
+    """Nearest integers, those of small numbers zero; see `DEAD_ZONE`."""
+    return torch.where(x.abs() < DEAD_ZONE, torch.zeros_like(x), x.round())

@@ -1,0 +1,170 @@
+"""Error against bits: how coarse each attribute may be, measured on pictures of the scene.
+
+Near a step Δ an attribute's error is D = D₁ (Δ/Δ₁)^p and its rate falls by r bits per doubling.
+At a price λ of a bit, error and bits together are least where the derivatives agree:
+p ln 2 · D = λ r. One price for all attributes, and for the Gaussians that are left out, is the
+best allocation (reverse water-filling); the price is the one knob that a search turns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from ..gaussians import Gaussians
+from .contribution import contributing
+from .judge import Judge
+from .precision import ATTRIBUTES, Precision, rounded, usual_precision
+
+IDLE_SHARES = (1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.5e-2, 3e-2)
+"""Shares of all weight that may be left out."""
+SAFE_SHARE = 1.2e-3
+"""The most where cameras do not see all that matters."""
+COARSEST = {"log_scale": 0.6, "rotation": 0.3, "logit_opacity": 1.6, "color": 0.6}
+"""Beyond these steps errors no longer behave like those of rounding."""
+_USUAL_EXPONENT = {"position": 1.6, "harmonics": 1.6}
+_ROUNDING_EXPONENT = 2.0
+_LARGE = 300_000
+_SAMPLE = 100_000
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One attribute around the step that was measured."""
+
+    step: float
+    """Δ₁."""
+    error: float
+    """D₁: mean squared change of a picture."""
+    exponent: float
+    """p."""
+    bits: float
+    """Of the whole scene at Δ₁, without contexts."""
+    slope: float
+    """r: bits that a doubling of the step saves."""
+
+    def step_at(self, price: float) -> float:
+        """Where another bit buys `price` of error."""
+        wanted = price * self.slope / (self.exponent * math.log(2))
+        return self.step * (wanted / max(self.error, 1e-14)) ** (1 / self.exponent)
+
+    def error_at(self, step: float) -> float:
+        """D."""
+        return self.error * (step / self.step) ** self.exponent
+
+    def bits_at(self, step: float) -> float:
+        """R."""
+        return max(0.0, self.bits - self.slope * math.log2(step / self.step))
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What a price stands for."""
+
+    precision: Precision
+    """The steps."""
+    kept: Int64[Tensor, "M"]
+    """Which Gaussians are worth their bits."""
+
+
+class Tradeoff:
+    """Measured once per scene; `at` gives the allocation of any price."""
+
+    def __init__(self, judge: Judge, weights: Float[Tensor, "N"]) -> None:
+        self.gaussians, self._weights = judge.scene.gaussians, weights
+        usual = usual_precision(self.gaussians)
+        self.curves: Mapping[str, Curve] = {
+            name: _measure(judge, usual, name) for name in ATTRIBUTES if self._has(name)
+        }
+        self._usual = usual
+        self.removals = self._measure_removals(judge)
+
+    def at(self, price: float) -> Allocation:
+        """The best allocation where a bit costs `price` of mean squared error."""
+        precision = self._usual
+        for name, curve in self.curves.items():
+            step = min(curve.step_at(price), COARSEST.get(name, math.inf))
+            precision = precision.with_step(name, step)
+        share, best = 0.0, 0.0
+        bits = self.bits(precision) / max(1, len(self.gaussians))
+        for candidate, (count, error) in self.removals.items():
+            saved = price * bits * count - error
+            if saved > best:
+                share, best = candidate, saved
+        return Allocation(precision, self.kept(share))
+
+    def kept(self, share: float) -> Int64[Tensor, "M"]:
+        """The Gaussians that hold all weight but `share`."""
+        if share == 0:
+            return torch.arange(len(self.gaussians))
+        return contributing(self._weights, idle_share=share)
+
+    def bits(self, precision: Precision) -> float:
+        """Of the whole scene, without contexts and with the order that a set does not pay for."""
+        count = max(1, len(self.gaussians))
+        refund = math.lgamma(count + 1) / math.log(2)
+        found = sum(
+            curve.bits_at(getattr(precision, name)) for name, curve in self.curves.items()
+        )
+        return max(found - refund, float(count))
+
+    def first_price(self, error: float) -> float:
+        """Where the errors of all attributes add up to about `error`."""
+        share = sum(c.slope / (c.exponent * math.log(2)) for c in self.curves.values())
+        return error / max(share, 1.0)
+
+    def _has(self, name: str) -> bool:
+        return name != "harmonics" or self.gaussians.shN.numel() > 0
+
+    def _measure_removals(self, judge: Judge) -> dict[float, tuple[int, float]]:
+        """(number of Gaussians, error) by share."""
+        found = {}
+        shares = IDLE_SHARES[1::2] if len(self.gaussians) > _LARGE else IDLE_SHARES
+        for share in shares:
+            if share > SAFE_SHARE and not judge.complete:
+                break
+            kept = self.kept(share)
+            if 0 < len(kept) < len(self.gaussians):
+                error = judge.error(self.gaussians[kept])
+                found[share] = (len(self.gaussians) - len(kept), error)
+        return found
+
+
+def _measure(judge: Judge, usual: Precision, name: str) -> Curve:
+    """Rounds one attribute of a sample of Gaussians, whose errors add up, at two steps.
+
+    Large scenes are rounded at one step: rounding errors are known to be quadratic.
+    """
+    gaussians = judge.scene.gaussians
+    stride = -(-len(gaussians) // _SAMPLE)
+    sample = torch.arange(0, len(gaussians), stride)
+    factor = len(gaussians) / max(1, len(sample))
+    found = []
+    for step in (getattr(usual, name), 2 * getattr(usual, name)):
+        result = rounded(gaussians[sample], usual.with_step(name, step), (name,))
+        error = None
+        if not found or len(gaussians) <= _LARGE:
+            error = factor * judge.error(_with_rows(gaussians, sample, result.gaussians))
+        found.append((step, error, factor * result.bits[name]))
+    (step, error, bits), (_, coarse_error, coarse_bits) = found
+    exponent = _USUAL_EXPONENT.get(name, _ROUNDING_EXPONENT)
+    if coarse_error is not None and error:
+        exponent = min(max(math.log2(max(coarse_error, 1e-14) / max(error, 1e-14)), 1.0), 2.5)
+    slope = max(bits - coarse_bits, 0.3 * len(gaussians))
+    return Curve(step, error or 0.0, exponent, bits, slope)
+
+
+def _with_rows(gaussians: Gaussians, index: Tensor, rows: Gaussians) -> Gaussians:
+    """`gaussians` with the rows `index` replaced."""
+    if len(index) == len(gaussians):
+        return rows
+    values = {}
+    for name in ("means", "quats", "log_scales", "logit_opacities", "sh0", "shN"):
+        old, new = getattr(gaussians, name), getattr(rows, name)
+        values[name] = old if new is old else old.index_copy(0, index, new)
+    return Gaussians(**values)
