@@ -9,6 +9,7 @@ namespace nb = nanobind;
 
 namespace fieldwright {
 void bind_volume(nb::module_& m);
+void bind_trivec(nb::module_& m);
 }  // namespace fieldwright
 
 NB_MODULE(_native, m) {
@@ -20,4 +21,5 @@ NB_MODULE(_native, m) {
         "Instruction set: auto, portable, avx2 or avx512.");
   m.def("isa", &fieldwright::isa_name, "Name of the instruction set in use.");
   fieldwright::bind_volume(m);
+  fieldwright::bind_trivec(m);
 }
