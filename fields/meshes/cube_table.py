@@ -17,7 +17,9 @@ import numpy as np
 from jaxtyping import Int
 
 EDGES = tuple(
-    (corner, corner | 1 << axis) for axis in range(3) for corner in range(8)
+    (corner, corner | 1 << axis)
+    for axis in range(3)
+    for corner in range(8)
     if not corner >> axis & 1
 )
 """The 12 edges by their corners: four along x, four along y, four along z."""
@@ -25,7 +27,9 @@ EDGES = tuple(
 _SIDES = tuple(
     tuple(
         (direction << axis) | (u << (axis + 1) % 3) | (v << (axis + 2) % 3)
-        for u, v in (((0, 0), (1, 0), (1, 1), (0, 1)) if direction else ((0, 0), (0, 1), (1, 1), (1, 0)))
+        for u, v in (
+            ((0, 0), (1, 0), (1, 1), (0, 1)) if direction else ((0, 0), (0, 1), (1, 1), (1, 0))
+        )
     )
     for axis in range(3)
     for direction in (0, 1)

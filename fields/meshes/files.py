@@ -238,4 +238,3 @@ def _write_obj(mesh: Mesh, path: Path) -> None:
         np.savetxt(out, rows, "v" + " %.9g" * 3 + " %.4f" * (rows.shape[1] - 3))
         np.savetxt(out, mesh.faces + 1, "f %d %d %d")
     path.write_text(out.getvalue())
-

@@ -65,8 +65,12 @@ class MeshScene:
         if cameras.model != "pinhole":
             raise ValueError(f"meshes are drawn by pinhole cameras, got model {cameras.model!r}.")
         behind = np.zeros(3, np.float32) if background is None else background.cpu().numpy()
-        pictures = [self._picture(cameras, index, channels, behind) for index in range(len(cameras))]
-        stacked = {name: torch.from_numpy(np.stack([p[name] for p in pictures])) for name in channels}
+        pictures = [
+            self._picture(cameras, index, channels, behind) for index in range(len(cameras))
+        ]
+        stacked = {
+            name: torch.from_numpy(np.stack([p[name] for p in pictures])) for name in channels
+        }
         return RenderOutput(stacked.get("rgb"), stacked.get("alpha"), stacked.get("depth"))
 
     def _picture(
@@ -137,9 +141,7 @@ class MeshScene:
         return _NEAR_SHARE * float(np.linalg.norm(high - low)) or 1e-6
 
 
-def _clipped(
-    corners: np.ndarray, near: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _clipped(corners: np.ndarray, near: float) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Triangles [F, 3, 3] cut at z = near: pieces, their faces, and corner weights if any was cut.
 
     Where one corner lies in front a triangle remains, where two do a quadrilateral, cut in two.

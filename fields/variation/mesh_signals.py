@@ -9,11 +9,12 @@ from jaxtyping import Float
 
 from ..meshes.files import vertex_colors
 from ..meshes.mesh import Mesh, sum_rows, unit_rows
-from .elements import Variation, edge_neighbors, face_variation, vertex_variation
+from .elements import Variation, face_variation, vertex_variation
 from .solver import Denoised, denoise
 
 _VERTEX_STEPS = 40
-_BISECTIONS = 12
+_TRIALS = 20
+_CLOSE = 0.02
 _TOLERANCE = 1e-3
 
 
@@ -48,46 +49,46 @@ def denoised_shape(mesh: Mesh, *, noise: float | None = None) -> Mesh:
         mesh: Any; colors and texture places stay with their vertices and corners.
         noise: Standard deviation of the normals to take off, in radians; None estimates it.
     """
-    pairs, _ = edge_neighbors(mesh.faces)
     normals = unit_rows(mesh.area_vectors())
-    level = noise_level(normals, pairs) if noise is None else noise
+    level = normal_noise(mesh) if noise is None else noise
     found = denoise_by(normals, face_variation(mesh), level)
     return replace(mesh, vertices=_follow(mesh, unit_rows(found.signal)))
 
 
-def denoise_by(
-    signal: Float[np.ndarray, "N C"], variation: Variation, noise: float
-) -> Denoised:
+def denoise_by(signal: Float[np.ndarray, "N C"], variation: Variation, noise: float) -> Denoised:
     """The solution that lies `noise` away from the signal, in root mean square per channel.
 
     Morozov's discrepancy principle: what is taken off is as large as the noise is. The distance
-    grows with the strength, so bisection finds it; if even a constant lies nearer, that is taken.
+    grows with the strength, so the strength is found by interpolation between one that takes off
+    too little and one that takes off too much. Where even a constant lies nearer, a strength that
+    leaves little more is taken.
     """
-    channels = signal.shape[1]
-    total = variation.masses.sum() * channels
+    total = variation.masses.sum() * signal.shape[1]
 
-    def removed(found: Denoised) -> float:
-        squares = (found.signal - signal) ** 2
-        return float(np.sqrt(variation.masses @ squares.sum(1) / total))
+    def distance(values: np.ndarray) -> float:
+        return float(np.sqrt(variation.masses @ ((values - signal) ** 2).sum(1) / total))
 
-    constant = signal - variation.mean(signal)
-    spread = float(np.sqrt(variation.masses @ (constant**2).sum(1) / total))
-    if noise <= 0 or spread <= noise:
-        return denoise(signal, variation, strength=0.0) if noise <= 0 else _constant(signal, variation)
-    # A strength that takes off all of the noise at once is not far from noise times spacing.
-    length = float(np.sqrt(variation.masses.mean()))
-    low, high = 0.0, noise * length
-    found = denoise(signal, variation, strength=high, tolerance=_TOLERANCE)
-    while removed(found) < noise:
-        low, high = high, 2 * high
-        found = denoise(signal, variation, strength=high, tolerance=_TOLERANCE)
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (low + high)
-        found = denoise(signal, variation, strength=middle, tolerance=_TOLERANCE)
-        distance = removed(found)
-        if abs(distance - noise) < 0.01 * noise:
+    wanted = min(noise, 0.95 * distance(variation.mean(signal)[None]))
+    if wanted <= 0:
+        return denoise(signal, variation, strength=0.0)
+    # About the strength that moves a single cell by the noise.
+    strength = wanted * float(np.sqrt(np.median(variation.masses)))
+    below, above, found = (0.0, 0.0), (np.inf, np.inf), None
+    for _ in range(_TRIALS):
+        found = denoise(signal, variation, strength=strength, tolerance=_TOLERANCE, start=found)
+        reached = distance(found.signal)
+        if abs(reached - wanted) < _CLOSE * wanted:
             break
-        low, high = (middle, high) if distance < noise else (low, middle)
+        if reached < wanted:
+            below = (strength, reached)
+        else:
+            above = (strength, reached)
+        if not np.isfinite(above[0]):
+            strength *= 2
+        else:
+            share = (wanted - below[1]) / (above[1] - below[1])
+            strength = below[0] + min(max(share, 0.1), 0.9) * (above[0] - below[0])
+    assert found is not None
     return found
 
 
@@ -103,10 +104,26 @@ def noise_level(signal: Float[np.ndarray, "N C"], pairs: np.ndarray) -> float:
     return float(np.median(differences) / 0.6745 / np.sqrt(2))
 
 
-def _constant(signal: np.ndarray, variation: Variation) -> Denoised:
-    mean = np.broadcast_to(variation.mean(signal), signal.shape).copy()
-    energy = 0.5 * float(variation.masses @ ((signal - mean) ** 2).sum(1))
-    return Denoised(mean, energy, 0.0, 0)
+def normal_noise(mesh: Mesh, *, seed: int = 0) -> float:
+    """Standard deviation of each coordinate of the face normals that noise of the vertices causes.
+
+    Normals of neighbors share vertices and so their noise, which `noise_level` would miss. So the
+    noise of the vertices is estimated from how far each stands out from its neighbors' mean, and
+    its effect on the normals is found by shaking the mesh as much once more.
+    """
+    ends = np.unique(np.sort(_edges(mesh), axis=1), axis=0)
+    both = np.concatenate([ends, ends[:, ::-1]])
+    degrees = np.bincount(both[:, 0], minlength=len(mesh.vertices))
+    means = sum_rows(mesh.vertices[both[:, 1]], both[:, 0], len(mesh.vertices))
+    normals, used = mesh.vertex_normals(), degrees > 0
+    offsets = mesh.vertices[used] - means[used] / degrees[used, None]
+    heights = (offsets * normals[used]).sum(1) / np.sqrt(1 + 1 / degrees[used])
+    height = np.median(np.abs(heights)) / 0.6745
+    shake = height * np.random.default_rng(seed).normal(size=(len(normals), 1))
+    shaken = replace(mesh, vertices=mesh.vertices + shake * normals)
+    change = unit_rows(shaken.area_vectors()) - unit_rows(mesh.area_vectors())
+    areas = np.linalg.norm(mesh.area_vectors(), axis=1)
+    return float(np.sqrt(areas @ (change**2).sum(1) / (3 * max(areas.sum(), 1e-300))))
 
 
 def _edges(mesh: Mesh) -> np.ndarray:

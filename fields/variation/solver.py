@@ -34,6 +34,8 @@ class Denoised:
     """The energy exceeds the least possible one by no more than this."""
     iterations: int
     """Steps taken."""
+    dual: Float[np.ndarray, "K D"]
+    """p, from which a solution for another strength may start."""
 
 
 def denoise(
@@ -43,6 +45,7 @@ def denoise(
     strength: float,
     tolerance: float = 1e-4,
     max_iterations: int = 2000,
+    start: Denoised | None = None,
 ) -> Denoised:
     """TV-L2 (Rudin-Osher-Fatemi) denoising on a finite-element space.
 
@@ -53,15 +56,18 @@ def denoise(
             2 beta / jump of a surface's width are removed, edges between large regions stay.
         tolerance: Stop at a gap of this share of the energy of f.
         max_iterations: Stop at the latest then; the gap says how far it came.
+        start: A solution of the same problem for another strength.
 
     Raises:
         ValueError: Values that are not finite, or of another number, or a negative strength.
     """
     _check(signal, variation, strength)
     f = np.asarray(signal, np.float64)
-    if strength == 0 or not len(variation.weights):
-        return Denoised(f.copy(), strength * variation.value(f), 0.0, 0)
-    return _PrimalDual(f, variation, strength).run(tolerance, max_iterations)
+    p = np.zeros((len(variation.weights), variation.rows * f.shape[1]))
+    if strength == 0 or not len(p):
+        return Denoised(f.copy(), 0.0, 0.0, 0, p)
+    problem = _PrimalDual(f, variation, strength)
+    return problem.run(p if start is None else start.dual, tolerance, max_iterations)
 
 
 class _PrimalDual:
@@ -80,17 +86,17 @@ class _PrimalDual:
         bound = bound.reshape(len(self.limit), variation.rows).max(1)[:, None]
         self.steps = 1 / np.maximum(bound, 1e-300)
 
-    def run(self, tolerance: float, max_iterations: int) -> Denoised:
-        """Iterate until the gap closes."""
-        operator, count = self.variation.operator, len(self.limit)
-        u = ahead = self.f.copy()
-        p = np.zeros((count, self.variation.rows * self.f.shape[1]))
+    def run(self, p: np.ndarray, tolerance: float, max_iterations: int) -> Denoised:
+        """Iterate from the dual variables `p` until the gap closes."""
+        operator = self.variation.operator
         tau, sigma = 1.0, 1.0
         scale = max(self.energy(self.f), 1e-300)
+        p = self.feasible(p)
         best = self.certify(p)
+        u = ahead = best.signal
         for step in range(1, max_iterations + 1):
             p = p + sigma * self.steps * (operator @ ahead).reshape(p.shape)
-            p *= np.minimum(1, self.limit / np.maximum(np.linalg.norm(p, axis=1)[:, None], 1e-300))
+            p = self.feasible(p)
             back = (self.transposed @ self._lines(p)) / self.mass
             last, u = u, (u - tau * back + tau * self.f) / (1 + tau)
             theta = 1 / np.sqrt(1 + 2 * tau)
@@ -102,12 +108,17 @@ class _PrimalDual:
                     break
         return best
 
+    def feasible(self, p: np.ndarray) -> np.ndarray:
+        """The nearest dual variables within their limits."""
+        lengths = np.sqrt(np.einsum("kd,kd->k", p, p))[:, None]
+        return p * np.minimum(1, self.limit / np.maximum(lengths, 1e-300))
+
     def certify(self, p: np.ndarray, iterations: int = 0) -> Denoised:
         """The primal solution of dual variables, and the gap between them."""
         u = self.f - (self.transposed @ self._lines(p)) / self.mass
         energy = self.energy(u)
         dual = 0.5 * float((self.mass * (self.f**2 - u**2)).sum())
-        return Denoised(u, energy, max(0.0, energy - dual), iterations)
+        return Denoised(u, energy, max(0.0, energy - dual), iterations, p)
 
     def energy(self, u: np.ndarray) -> float:
         fit = 0.5 * float((self.mass * (u - self.f) ** 2).sum())
