@@ -77,5 +77,5 @@ class RayRenderer(Protocol):
         ...
 
     def render_rays(self, rays: Rays) -> RayColors:
-        """Premultiplied colours, opacities and distances; differentiable where training needs it."""
+        """Premultiplied colours, opacities and distances of rays; differentiable for training."""
         ...

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from captures import Cameras
+from captures.cameras import CameraModel
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,23 @@ def pixel_rays(
         raise ValueError("`cameras` must be undistorted, got distortion coefficients.")
     chosen = slice(0, 1) if indices is None else indices
     camtoworlds, Ks = cameras.camtoworlds.float()[chosen], cameras.Ks.float()[chosen]
+    return lens_rays(cameras.model, camtoworlds, Ks, pixels)
+
+
+def lens_rays(
+    model: CameraModel,
+    camtoworlds: Float[Tensor, "C 4 4"],
+    Ks: Float[Tensor, "C 3 3"],
+    pixels: Float[Tensor, "R 2"],
+) -> Rays:
+    """Rays of one camera per pixel, or of one for all: C is R or 1, everything float32."""
     plane = (pixels - Ks[:, :2, 2]) / torch.stack([Ks[:, 0, 0], Ks[:, 1, 1]], dim=1)
     origins = camtoworlds[:, :3, 3].expand(len(pixels), 3)
     directions = torch.cat([plane, torch.ones_like(plane[:, :1])], dim=1)
-    if cameras.model == "ortho":
+    if model == "ortho":
         directions[:, :2] = 0
         origins = origins + _turned(camtoworlds, torch.nn.functional.pad(plane, (0, 1)))
-    elif cameras.model == "fisheye":
+    elif model == "fisheye":
         angle = plane.norm(dim=1, keepdim=True)
         sine = torch.sinc(angle / torch.pi)  # sin(angle) / angle
         directions = torch.cat([plane * sine, angle.cos()], dim=1)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from captures import Cameras, Channel, RenderOutput
+from captures import Cameras, Channel, RenderOutput, Similarity
 
 from .contract import RayRenderer
 from .rays import Rays, camera_rays
@@ -24,9 +24,11 @@ class FieldScene:
     """A field that renders itself; a `captures.Renderable`."""
 
     renderer: RayRenderer
-    """In the frame that the cameras must be in."""
+    """What draws, in a frame of its own."""
     device: torch.device | str = "cpu"
     """Where it renders."""
+    T_scene_field: Similarity = field(default_factory=Similarity)
+    """From the frame the renderer works in to the scene's, in which cameras and bounds are."""
     path: Path | None = None
     """The file it came from."""
 
@@ -42,7 +44,10 @@ class FieldScene:
 
     def bounds(self) -> Float[Tensor, "2 3"]:
         """Corners of the box with the visible content, world units."""
-        return self.renderer.bounds()
+        low, high = self.renderer.bounds().cpu()
+        pick = torch.cartesian_prod(*[torch.tensor([False, True])] * 3)
+        corners = self.T_scene_field.apply(torch.where(pick, high, low))
+        return torch.stack([corners.amin(0), corners.amax(0)])
 
     @torch.no_grad()
     def render(
@@ -53,6 +58,7 @@ class FieldScene:
         background: Float[Tensor, "3"] | None = None,
     ) -> RenderOutput:
         """Images from `cameras` over `background` (black when None), on the scene's device."""
+        cameras = self.T_scene_field.inverse().apply_to_cameras(cameras)
         backdrop = torch.zeros(3) if background is None else background.float()
         images = [self._image(cameras[[i]], backdrop.to(self.device)) for i in range(len(cameras))]
         rgb, alpha, depth = (torch.stack(part) for part in zip(*images, strict=True))
@@ -73,7 +79,8 @@ class FieldScene:
             colors.append(seen.over(background))
             opacities.append(seen.opacities)
             distances = seen.distances / seen.opacities.clamp(min=1e-6)
-            depths.append(distances * part.depth_scales * (seen.opacities > 1e-4))
+            depth = distances * part.depth_scales * self.T_scene_field.scale
+            depths.append(depth * (seen.opacities > 1e-4))
         return (
             torch.cat(colors).view(*shape, 3),
             torch.cat(opacities).view(*shape, 1),

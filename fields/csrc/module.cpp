@@ -10,6 +10,7 @@ namespace nb = nanobind;
 namespace fieldwright {
 void bind_meshes(nb::module_& m);
 void bind_volume(nb::module_& m);
+void bind_trivec(nb::module_& m);
 }  // namespace fieldwright
 
 NB_MODULE(_native, m) {
@@ -22,4 +23,5 @@ NB_MODULE(_native, m) {
   m.def("isa", &fieldwright::isa_name, "Name of the instruction set in use.");
   fieldwright::bind_meshes(m);
   fieldwright::bind_volume(m);
+  fieldwright::bind_trivec(m);
 }
