@@ -158,11 +158,11 @@ def _integrate_points(
     weight, depth = view.weights[row, column], view.depths[row, column].astype(np.float64)
     left, top = np.floor(u - 0.5), np.floor(v - 0.5)
     across, down = u - 0.5 - left, v - 0.5 - top
-    l, t = left.astype(np.int64), top.astype(np.int64)
-    whole = (l >= 0) & (t >= 0) & (l + 1 < width) & (t + 1 < height)
-    l, t = np.where(whole, l, 0), np.where(whole, t, 0)
-    r, b = np.minimum(l + 1, width - 1), np.minimum(t + 1, height - 1)
-    four = [(t, l), (t, r), (b, l), (b, r)]
+    low, t = left.astype(np.int64), top.astype(np.int64)
+    whole = (low >= 0) & (t >= 0) & (low + 1 < width) & (t + 1 < height)
+    low, t = np.where(whole, low, 0), np.where(whole, t, 0)
+    r, b = np.minimum(low + 1, width - 1), np.minimum(t + 1, height - 1)
+    four = [(t, low), (t, r), (b, low), (b, r)]
     d0, d1, d2, d3 = (view.depths[place].astype(np.float64) for place in four)
     with np.errstate(invalid="ignore"):
         for place, value in zip(four, (d0, d1, d2, d3), strict=True):
