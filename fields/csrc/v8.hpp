@@ -9,18 +9,15 @@
 
 namespace fieldwright::ISA {
 
-typedef float v8 __attribute__((vector_size(32), aligned(4)));
-typedef int32_t i8 __attribute__((vector_size(32), aligned(4)));
+typedef float v8 __attribute__((vector_size(32)));
+typedef int32_t i8 __attribute__((vector_size(32)));
 
 inline v8 set8(float x) { return v8{x, x, x, x, x, x, x, x}; }
-inline v8 load8(const float* p) {
-  v8 v;
-  std::memcpy(&v, p, sizeof(v));
-  return v;
-}
-inline void store8(float* p, v8 v) { std::memcpy(p, &v, sizeof(v)); }
 
 #if ISA_avx512 || ISA_avx2
+// Spelled out: of a memcpy the compiler makes two halves that meet again on the stack.
+inline v8 load8(const float* p) { return (v8)_mm256_loadu_ps(p); }
+inline void store8(float* p, v8 v) { _mm256_storeu_ps(p, (__m256)v); }
 inline v8 fma8(v8 a, v8 b, v8 c) { return (v8)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 inline v8 min8(v8 a, v8 b) { return (v8)_mm256_min_ps((__m256)a, (__m256)b); }
 inline v8 max8(v8 a, v8 b) { return (v8)_mm256_max_ps((__m256)a, (__m256)b); }
@@ -36,6 +33,12 @@ inline float sum8(v8 a) {
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
 #else
+inline v8 load8(const float* p) {
+  v8 v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+inline void store8(float* p, v8 v) { std::memcpy(p, &v, sizeof(v)); }
 inline v8 fma8(v8 a, v8 b, v8 c) { return a * b + c; }
 inline v8 min8(v8 a, v8 b) { return a < b ? a : b; }
 inline v8 max8(v8 a, v8 b) { return a > b ? a : b; }

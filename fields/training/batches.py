@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from captures import Capture, View
 
 from ..rays import Rays, lens_rays
+from .hull import spread
 
 _MARGIN = 0.04
 """Rays pass the silhouettes of photos with alpha by up to this share of their height."""
@@ -128,6 +128,4 @@ def _interesting(view: View) -> Bool[Tensor, "P"]:
     if view.alpha is None:
         return torch.ones(height * width, dtype=torch.bool)
     radius = max(2, round(_MARGIN * height))
-    solid = (view.alpha > 0).float()[None]
-    wide = F.max_pool2d(solid, (1, 2 * radius + 1), stride=1, padding=(0, radius))
-    return (F.max_pool2d(wide, (2 * radius + 1, 1), stride=1, padding=(radius, 0)) > 0).flatten()
+    return spread(view.alpha > 0, radius).flatten()

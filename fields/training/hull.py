@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
@@ -14,6 +13,10 @@ from captures import Capture
 
 _ROUGH = 64
 """Cells along each axis of the first carving, which finds the box."""
+_LEVELS = 8
+"""Radii by which silhouettes are widened: 1 to 128 pixels."""
+_MIN_VIEWS = 0.1
+"""Share of the photos that must look at a cell; what fewer see is outside of the scene."""
 _SURROUNDINGS = 8.0
 """Half side of the cube of captures without alpha, in units of the farthest camera's distance."""
 
@@ -37,8 +40,8 @@ class Hull:
 def carve(capture: Capture, resolution: int) -> Hull:
     """The hull of a capture on a grid.
 
-    Cells whose projection a training photo shows as fully transparent are empty. The cube fits what
-    is left. Photos without alpha rule nothing out; their cube reaches `_SURROUNDINGS` camera
+    Cells whose projection a training photo shows as fully transparent are empty, and so are those
+    that hardly any photo shows. The cube fits what is left. Photos without alpha rule nothing out; their cube reaches `_SURROUNDINGS` camera
     distances in every direction, with the cells of the innermost one, where most of the detail is.
 
     Args:
@@ -80,26 +83,44 @@ def _left(
     axis = torch.arange(resolution)
     cells = torch.cartesian_prod(axis, axis, axis)
     size = side / resolution
+    views = torch.zeros(len(cells))
     for index, alpha in zip(capture.train, alphas, strict=True):
         centers = low + (cells + 0.5) * size
         viewmat = capture.cameras.viewmats[index].float()
         K = capture.cameras.Ks[index].float()
         at = centers @ viewmat[:3, :3].T + viewmat[:3, 3]
         depth = at[:, 2]
-        ahead = depth > size
         pixel = at[:, :2] / depth.clamp(min=1e-6)[:, None] * K.diagonal()[:2] + K[:2, 2]
-        nearest = float(depth[ahead].min()) if bool(ahead.any()) else 1.0
-        radius = math.ceil(float(K[0, 0]) * 0.5 * math.sqrt(3) * size / max(nearest, size))
-        solid = _spread(alpha > 0, min(radius, max(alpha.shape)))
         column, row = pixel[:, 0].floor().long(), pixel[:, 1].floor().long()
         height, width = alpha.shape
-        inside = ahead & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        seen = solid[row.clamp(0, height - 1), column.clamp(0, width - 1)]
-        cells = cells[~inside | seen]
-    return cells
+        inside = (depth > size) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        # The cell's circumscribed sphere in pixels, rounded up to a power of two.
+        radius = float(K[0, 0]) * 0.5 * math.sqrt(3) * size / depth.clamp(min=size)
+        level = radius.clamp(min=1).log2().ceil().long().clamp(max=_LEVELS - 1)
+        solid = _pyramid(alpha > 0)
+        seen = solid[level, row.clamp(0, height - 1), column.clamp(0, width - 1)]
+        views += inside
+        keep = ~inside | seen
+        cells, views = cells[keep], views[keep]
+    return cells[views >= max(1.0, _MIN_VIEWS * len(alphas))]
 
 
-def _spread(solid: Bool[Tensor, "H W"], radius: int) -> Bool[Tensor, "H W"]:
-    """Pixels within a square of `radius` around solid ones."""
-    wide = F.max_pool2d(solid.float()[None], (1, 2 * radius + 1), stride=1, padding=(0, radius))
-    return F.max_pool2d(wide, (2 * radius + 1, 1), stride=1, padding=(radius, 0))[0] > 0
+def _pyramid(solid: Bool[Tensor, "H W"]) -> Bool[Tensor, "L H W"]:
+    """Pixels within squares of radius 1, 2, 4, ... around solid ones."""
+    levels = [spread(solid, 1)]
+    for level in range(1, _LEVELS):
+        levels.append(spread(levels[-1], 1 << (level - 1)))
+    return torch.stack(levels)
+
+
+def spread(solid: Bool[Tensor, "H W"], radius: int) -> Bool[Tensor, "H W"]:
+    """Pixels within a square of `radius` around solid ones, from running sums."""
+    for axis in (0, 1):
+        length = solid.shape[axis]
+        sums = torch.cumsum(solid.int(), axis)
+        index = torch.arange(length)
+        last = sums.index_select(axis, (index + radius).clamp(max=length - 1))
+        before = sums.index_select(axis, (index - radius - 1).clamp(min=0))
+        begins = (index - radius - 1 < 0).view((-1, 1) if axis == 0 else (1, -1))
+        solid = last - before.masked_fill(begins, 0) > 0
+    return solid

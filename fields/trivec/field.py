@@ -54,7 +54,7 @@ class TrivecField:
     """Components in use, a multiple of 8."""
     unit: float
     """Length that densities are counted in, world units."""
-    shift: float = -3.0
+    shift: float = -5.0
     """Added to the density's feature: what the field is where all weights are zero."""
 
     def __post_init__(self) -> None:
