@@ -25,6 +25,7 @@ from .kernels import native_kernels, one_torch_thread
 from .losses import photometric_loss
 from .optimizer import SelectiveAdam
 from .parameters import NAMES, Parameters
+from .parametrization import Activation, Parametrization
 from .sampling import Target, Targets, ViewOrder
 from .strategies import (
     DefaultConfig,
@@ -36,8 +37,6 @@ from .strategies import (
 )
 
 _PREVIEW_VIEWS = 4
-_SH_DEGREE_EVERY = 0.06
-"""Share of the budget after which one more degree of view dependence is rendered."""
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +73,7 @@ class SplatsMethod:
         self.optimizer = _optimizer(self.params, config)
         self.strategy = _strategy(config, capture, seed)
         self.strategy.initialize_state(len(self.params))
+        self.parametrization = self._parametrization()
         self._order = ViewOrder(len(capture.train), seed=seed)
         self._targets = Targets(capture, device)
         self._backgrounds = torch.Generator().manual_seed(seed + 1)
@@ -86,6 +86,10 @@ class SplatsMethod:
             self._poses = PoseCorrection(len(capture.train)).to(device)
             corrections.append({"params": self._poses.parameters(), "lr": 1e-4})
         self._corrections = torch.optim.Adam(corrections) if corrections else None
+
+    def _parametrization(self) -> Parametrization:
+        """How this method's parameters become what is rendered."""
+        return Activation(self.config.sh_degree)
 
     # ------------------------------------------------------------------------------ training
 
@@ -107,6 +111,9 @@ class SplatsMethod:
         loss, l1, _ = photometric_loss(
             image, truth, ssim_weight=self.config.ssim_weight, mask=target.mask
         )
+        penalty = self.parametrization.penalty(self.params, progress=progress)
+        if penalty is not None:
+            loss = loss + penalty
         loss.backward()
         self.strategy.add_regularization(self.params)
         radii = meta["radii"]
@@ -125,30 +132,31 @@ class SplatsMethod:
         self.strategy.step_post_backward(
             self.params, self.optimizer, step=step, progress=progress, info=info
         )
+        self.parametrization.step(self.params, self.optimizer, step=step, progress=progress)
         return {"loss": loss.detach(), "l1": l1}
 
     def _render(
         self, position: int, target: Target, progress: float
     ) -> tuple[Float[Tensor, "H W 3"], dict[str, Any], Float[Tensor, "3"]]:
         """The image of a training view, the rasteriser's meta and the background used."""
-        params, viewmat = self.params, target.viewmat
+        viewmat = target.viewmat
         if self._poses is not None:
             viewmat = self._poses(viewmat[0], position)[None]
         background = self._background(target)
-        degree = min(self.config.sh_degree, int(progress / _SH_DEGREE_EVERY))
+        shown = self.parametrization.attributes(self.params, viewmat=viewmat[0], progress=progress)
         height, width = target.image.shape[:2]
         images, _, meta = rasterization(
-            params["means"],
-            params["quats"],
-            params["log_scales"].exp(),
-            params["logit_opacities"].sigmoid(),
-            params["sh0"],
+            shown.means,
+            shown.quats,
+            shown.scales,
+            shown.opacities,
+            shown.colors,
             viewmat,
             target.K,
             width,
             height,
-            sh_degree=degree,
-            sh_rest=params["shN"],
+            sh_degree=shown.sh_degree,
+            sh_rest=shown.sh_rest,
             near_plane=self._near_plane,
             backgrounds=background[None],
             absgrad=self.strategy.needs_absgrad,
@@ -205,8 +213,8 @@ class SplatsMethod:
         return {"psnr": sum(scores) / len(scores)} if scores else {}
 
     def gaussians(self) -> Gaussians:
-        """A detached view of the current Gaussians, in the capture's frame."""
-        return Gaussians(**{name: self.params[name].detach() for name in NAMES})
+        """The scene so far, detached, in the capture's frame."""
+        return self.parametrization.gaussians(self.params)
 
     def renderable(self) -> SplatScene:
         """The current scene in the capture's frame; it changes as training goes on."""
@@ -229,6 +237,7 @@ class SplatsMethod:
                 if self.params[name] in self.optimizer.state
             },
             "strategy": self.strategy.state_dict(),
+            "parametrization": self.parametrization.state_dict(),
             "order": self._order.state_dict(),
             "backgrounds": self._backgrounds.get_state(),
         }
@@ -251,6 +260,7 @@ class SplatsMethod:
             }
         self.strategy.initialize_state(len(self.params))
         self.strategy.load_state_dict(state["strategy"])
+        self.parametrization.load_state_dict(state["parametrization"])
         self._order.load_state_dict(state["order"])
         self._backgrounds.set_state(state["backgrounds"])
         for name, module in (("exposure", self._exposure), ("poses", self._poses)):

@@ -44,6 +44,10 @@ class Parameters:
         """The parameters themselves, differentiable, as `Gaussians`."""
         return Gaussians(**self._tensors)
 
+    def detached(self) -> Gaussians:
+        """The current values as `Gaussians` without gradients; they change as training goes on."""
+        return Gaussians(**{name: tensor.detach() for name, tensor in self._tensors.items()})
+
     @torch.no_grad()
     def rows(self, index: Int[Tensor, " M"]) -> Gaussians:
         """Detached copies of the rows `index`, which may repeat."""
