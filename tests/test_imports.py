@@ -14,9 +14,10 @@ ALLOWED = {
     "runs": set(),
     "vq": set(),
     "splats": {"captures", "runs", "vq"},
+    "fields": {"captures", "runs", "splats", "vq"},
     "viewer": {"captures", "runs", "splats"},
-    "scripts": {"captures", "runs", "splats", "vq", "viewer", "benchmarks"},
-    "benchmarks": {"captures", "runs", "splats", "vq"},
+    "scripts": {"captures", "fields", "runs", "splats", "vq", "viewer", "benchmarks"},
+    "benchmarks": {"captures", "fields", "runs", "splats", "vq"},
 }
 """What each package may import of the project."""
 
@@ -29,6 +30,8 @@ HEAVY = {
     "matplotlib",
     "pcodec",
     "pycolmap",
+    "safetensors",
+    "skimage",
     "trimesh",
     "viser",
 }
@@ -57,7 +60,7 @@ def test_imports_follow_the_order(package: str) -> None:
         assert not wrong, f"{path.relative_to(REPOSITORY)} must not import {sorted(wrong)}"
 
 
-@pytest.mark.parametrize("package", ["captures", "runs", "vq", "splats", "viewer", "scripts"])
+@pytest.mark.parametrize("package", ["captures", "runs", "vq", "splats", "fields", "viewer", "scripts"])
 def test_optional_packages_are_imported_late(package: str) -> None:
     """A missing extra breaks only its own feature."""
     for path in sorted((REPOSITORY / package).rglob("*.py")):

@@ -1,0 +1,1 @@
+"""Fields: shapes and what decodes, renders or meshes them."""
