@@ -7,7 +7,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-NATIVE := CMakeLists.txt $(wildcard native/* splats/csrc/* fields/csrc/* vq/csrc/* registration/csrc/*)
+NATIVE := CMakeLists.txt $(wildcard native/* splats/csrc/* fields/csrc/* vq/csrc/* fields/shapes/csrc/* registration/csrc/*)
 SUITE ?= rasterizer
 
 .PHONY: help demo test test-slow lint types bench browser oracle clean

@@ -27,6 +27,7 @@ HEAVY = {
     "av",
     "constriction",
     "faiss",
+    "fast_simplification",
     "gsplat",
     "kiss_matcher",
     "laspy",
@@ -35,9 +36,12 @@ HEAVY = {
     "open3d",
     "pcodec",
     "pycolmap",
+    "safetensors",
+    "skimage",
     "small_gicp",
     "trimesh",
     "viser",
+    "xatlas",
 }
 """Optional packages: imported where they are used, so that everything else works without them."""
 
