@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
 
 console = Console(highlight=False, soft_wrap=True)
 """Where the verbs write for people: standard output, or stderr under `--json`."""
+
+PACKAGES = ("captures", "runs", "vq", "splats", "fields", "registration", "viewer", "scripts")
+"""Whose log messages the console shows."""
+
+_NATIVE = ("vq", "splats", "fields", "fields.shapes", "registration")
+"""Packages with kernels, each with a thread pool of its own."""
 
 _EXPECTED = (ValueError, TypeError, OSError, ImportError, MemoryError)
 """Errors whose message is meant for the user; others are likely our own mistakes."""
@@ -40,7 +48,6 @@ class Common:
 def set_up(config: Common) -> None:
     """Console, log level, threads and seeds, before a verb runs."""
     from runs import seed_everything, set_num_threads
-    from splats.training.kernels import native_kernels
 
     console.stderr = config.json
     handler = RichHandler(console=console, show_time=False, show_path=config.debug)
@@ -48,11 +55,13 @@ def set_up(config: Common) -> None:
     root = logging.getLogger()
     root.handlers = [old for old in root.handlers if not isinstance(old, RichHandler)]
     root.addHandler(handler)
-    for package in ("captures", "runs", "splats", "fields", "viewer", "scripts"):
+    for package in PACKAGES:
         logging.getLogger(package).setLevel(logging.DEBUG if config.debug else logging.INFO)
     set_num_threads(config.num_threads)
-    if (native := native_kernels()) is not None:
-        native.set_num_threads(config.num_threads or 0)  # 0: as many as this process may use
+    for package in _NATIVE:
+        with suppress(ImportError):  # built without a compiler; its torch twin is used
+            native = importlib.import_module(f"{package}._native")
+            native.set_num_threads(config.num_threads or 0)  # 0: as many as this process may use
     seed_everything(config.seed)
 
 

@@ -40,9 +40,8 @@ class RegisterConfig(Common):
 
 def run(config: RegisterConfig) -> dict[str, Any]:
     """Register, write OUT.ply and OUT.json; returns the `--json` summary."""
-    from registration.clouds import as_cloud  # pyright: ignore[reportMissingImports]
-
     from registration import register_many
+    from registration.clouds import as_cloud  # pyright: ignore[reportMissingImports]
     from runs.files import write_json
 
     if len(config.paths) < 3:
