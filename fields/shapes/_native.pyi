@@ -6,6 +6,15 @@ from numpy.typing import NDArray
 def set_num_threads(count: int) -> None:
     """Threads the kernels use, the caller included; 0 means one per available core."""
 
+def num_threads() -> int:
+    """Threads in use."""
+
+def set_isa(name: str) -> None:
+    """Instruction set: auto, portable, avx2 or avx512."""
+
+def isa() -> str:
+    """Name of the instruction set in use."""
+
 class TriangleBvh:
     """A hierarchy over triangles."""
 

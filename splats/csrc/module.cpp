@@ -1,13 +1,11 @@
 // The Python module splats._native: plain arrays in, plain arrays out.
 #include <nanobind/nanobind.h>
-#include <nanobind/stl/string.h>
 
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
 
-#include "dispatch.hpp"
-#include "thread_pool.hpp"
+#include "bind_machine.hpp"
 
 namespace nb = nanobind;
 
@@ -36,12 +34,7 @@ void keep_freed_memory() {
 NB_MODULE(_native, m) {
   keep_freed_memory();
   m.doc() = "CPU kernels of Fieldwright's splats.";
-  m.def("set_num_threads", &fieldwright::set_num_threads, nb::arg("count"),
-        "Threads the kernels use, the caller included; 0 means one per available core.");
-  m.def("num_threads", &fieldwright::num_threads, "Threads in use.");
-  m.def("set_isa", &fieldwright::set_isa, nb::arg("name"),
-        "Instruction set: auto, portable, avx2 or avx512.");
-  m.def("isa", &fieldwright::isa_name, "Name of the instruction set in use.");
+  fieldwright::bind_machine(m);
   fieldwright::bind_formats(m);
   fieldwright::bind_hash_grid(m);
   fieldwright::bind_rasterizer(m);

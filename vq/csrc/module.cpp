@@ -1,9 +1,7 @@
 // The Python module vq._native: plain arrays in, plain arrays out.
 #include <nanobind/nanobind.h>
-#include <nanobind/stl/string.h>
 
-#include "dispatch.hpp"
-#include "thread_pool.hpp"
+#include "bind_machine.hpp"
 
 namespace nb = nanobind;
 
@@ -16,12 +14,7 @@ void bind_sets(nb::module_& m);
 
 NB_MODULE(_native, m) {
   m.doc() = "CPU kernels of Fieldwright's codecs.";
-  m.def("set_num_threads", &fieldwright::set_num_threads, nb::arg("count"),
-        "Threads the kernels use, the caller included; 0 means one per available core.");
-  m.def("num_threads", &fieldwright::num_threads, "Threads in use.");
-  m.def("set_isa", &fieldwright::set_isa, nb::arg("name"),
-        "Instruction set: auto, portable, avx2 or avx512.");
-  m.def("isa", &fieldwright::isa_name, "Name of the instruction set in use.");
+  fieldwright::bind_machine(m);
   fieldwright::bind_coefficients(m);
   fieldwright::bind_entropy(m);
   fieldwright::bind_kmeans(m);

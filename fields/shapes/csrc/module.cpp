@@ -5,7 +5,7 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "thread_pool.hpp"
+#include "bind_machine.hpp"
 #include "triangle_bvh.hpp"
 
 namespace nb = nanobind;
@@ -39,8 +39,7 @@ void construct(TriangleBvh* self, Rows<const float> vertices, Rows<const int32_t
 NB_MODULE(_native, m) {
   using namespace fieldwright;
   m.doc() = "CPU kernels of Fieldwright's shapes.";
-  m.def("set_num_threads", &set_num_threads, "count"_a,
-        "Threads the kernels use, the caller included; 0 means one per available core.");
+  bind_machine(m);
   nb::class_<TriangleBvh>(m, "TriangleBvh", "A hierarchy over triangles.")
       .def("__init__", &construct, "vertices"_a, "faces"_a)
       .def(
