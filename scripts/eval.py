@@ -18,11 +18,12 @@ from captures.evaluation import (
     evaluate,
 )
 from captures.report import ReportFolder
+from fields.scene_files import open_scene
 from runs import peak_memory_bytes
 
 from .common import Common, console, resolve_device
 from .curve import draw_curve
-from .scenes import load_scene, run_settings, training_summary
+from .scenes import run_settings, training_summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ def run(config: Eval) -> dict[str, Any]:
     if data is None:
         raise ValueError(f"{config.scene} does not say which capture it is of; pass --data DIR.")
     device = resolve_device(config)
-    scene = load_scene(config.scene, device=device)
+    scene = open_scene(config.scene, device=device)
     capture = load_capture(
         Path(data),
         downscale=config.downscale or settings.get("downscale"),

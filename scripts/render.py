@@ -18,9 +18,10 @@ from captures.evaluation import BACKGROUNDS, Background
 from captures.path_file import CameraPath, read_path
 from captures.paths import cameras_around, interpolate_path, orbit_path, spiral_path
 from captures.video import write_frames, write_video
+from fields.scene_files import open_scene
 
 from .common import Common, console, resolve_device
-from .scenes import load_scene, run_settings
+from .scenes import run_settings
 
 _PATHS = {"orbit": orbit_path, "spiral": spiral_path, "interpolate": interpolate_path}
 
@@ -64,7 +65,7 @@ def run(config: Render) -> dict[str, Any]:
             f"`--seconds` and `--fps` must be above 0, got {config.seconds} and {config.fps}."
         )
     device = resolve_device(config)
-    scene = load_scene(config.scene, device=device)
+    scene = open_scene(config.scene, device=device)
     path = _choose_path(config, scene)
     frames = _frames(scene, path.cameras, config)
     if config.out.suffix == ".mp4":

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import tyro
 
 from captures import Capture, Similarity, load_capture
+from fields.scene_files import open_scene
 
 from .common import Common, console, resolve_device
-from .scenes import load_scene, run_settings
+from .scenes import run_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ def run(config: ViewConfig) -> dict[str, Any]:
         raise ValueError("`RUN_OR_FILE` must name one or more runs or scene files, got none.")
     device = resolve_device(config)
     scenes = [
-        NamedScene(name, load_scene(path, device=device)) for path, name in _names(config.scenes)
+        NamedScene(name, open_scene(path, device=device)) for path, name in _names(config.scenes)
     ]
     with SceneViewer(
         scenes,

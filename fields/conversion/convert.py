@@ -19,6 +19,7 @@ from runs import METHODS, RunDirectory, load_plugin
 from splats.formats import save
 from splats.formats.contract import refuse_existing
 from splats.formats.conversion import size_of
+from splats.scene import scene_file
 
 from ..meshes.cleaning import decimated
 from ..meshes.depth_views import depth_views
@@ -26,8 +27,9 @@ from ..meshes.files import save_mesh
 from ..meshes.from_scene import MeshOptions, mesh_of_scene
 from ..meshes.mesh import Mesh
 from ..meshes.scene import MeshScene
+from ..scene_files import open_scene
 from ..variation.mesh_signals import denoised_colors, denoised_shape
-from .kinds import Kind, kind_of_scene, open_scene, require_writable, scene_file
+from .kinds import Kind, kind_of_scene, require_writable
 from .loss import Loss, Pictures, measure, render_pictures
 from .surface_splats import splats_on_mesh, splats_on_views
 from .teaching import Progress, rendered_capture, taught_splats

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from captures import Renderable
-from runs import SCENES, RunDirectory, list_plugins, load_plugin
-from splats.scene import SplatScene
-from vq.asset import MAGIC, open_asset
+from splats.scene import SplatScene, scene_file
 
 from ..meshes.files import WRITABLE
-from ..meshes.scene import MeshScene, is_mesh_file
+from ..meshes.scene import MeshScene
+from ..scene_files import scene_kind
 
 Kind = Literal["splats", "mesh", "field"]
 
@@ -29,16 +28,10 @@ def kind_of_file(path: Path) -> Kind:
         FileNotFoundError: There is nothing, or a run without a scene.
         ValueError: An asset of another kind, such as a shape.
     """
-    file = scene_file(path)
-    if is_mesh_file(file):
-        return "mesh"
-    if file.is_file():
-        with file.open("rb") as opened:
-            is_asset = opened.read(len(MAGIC)) == MAGIC
-        if is_asset:
-            with open_asset(file) as asset:
-                return "splats" if asset.header.kind == "splats" else "field"
-    return "splats"
+    kind = scene_kind(scene_file(path))
+    if kind in (None, "splats", "c3dgs"):
+        return "splats"
+    return "mesh" if kind in ("mesh", "shape") else "field"
 
 
 def kind_of_target(path: Path, to: str | None) -> Kind:
@@ -64,34 +57,6 @@ def require_writable(path: Path, kind: Kind) -> None:
     endings = {"mesh": WRITABLE, "field": (".fwa",)}.get(kind, ())
     if endings and path.suffix.lower() not in endings:
         raise ValueError(f"`output`: a {kind} is written as {', '.join(endings)}, got {path.name}.")
-
-
-def scene_file(path: Path) -> Path:
-    """`path` itself, or the scene of the run in that folder."""
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; expected a scene file or a run folder.")
-    if not (path / "config.json").is_file():
-        return path
-    found = RunDirectory.open(path).scene_file
-    if found is None:
-        raise FileNotFoundError(f"{path} has no scene file yet; go on with --resume.")
-    return found
-
-
-def open_scene(path: Path) -> Renderable:
-    """The scene in a file, on the CPU, by the first installed kind that reads it.
-
-    Raises:
-        ValueError: None does.
-    """
-    file, reasons = scene_file(path), []
-    for name in list_plugins(SCENES):
-        try:
-            found: Any = load_plugin(SCENES, name)(file, device="cpu")
-            return found
-        except (ValueError, ImportError) as error:
-            reasons.append(f"{name}: {error}")
-    raise ValueError(f"{file} is no scene that an installed kind reads: {'; '.join(reasons)}")
 
 
 def kind_of_scene(scene: Renderable) -> Kind:

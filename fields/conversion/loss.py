@@ -22,7 +22,7 @@ from torch import Tensor
 from captures import Cameras, Renderable
 from splats.formats.rendered import pictures_psnr
 
-from .kinds import open_scene
+from ..scene_files import open_scene
 
 _SOLID = 0.5
 
