@@ -13,7 +13,7 @@ from registration import as_cloud
 
 from .command import real_data
 
-CONDITIONS = ("full", "crop 60 %", "crop 40 %", "thinned 4x", "50 % outliers", "noise")
+CONDITIONS = ("full", "crop 60 %", "crop 40 %", "thinned 4x", "50 % outliers", "noise", "crop 0 %")
 
 
 @dataclass(frozen=True)

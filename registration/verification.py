@@ -9,11 +9,48 @@ from numpy.typing import NDArray
 
 from .matching import Matches
 from .preparation import Prepared
+from .refinement import Refined
 
 _SEEN = 2.0
 _ON_SURFACE = 0.5
 _PARALLEL = 0.75
 _SUPPORT = 2.0
+
+
+@dataclass(frozen=True)
+class Support:
+    """Feature matches of all levels: what a right pose must map onto each other."""
+
+    source: NDArray[np.float32]
+    """[m, 3] points of the source."""
+    target: NDArray[np.float32]
+    """[m, 3] their matches in the target."""
+    reach: NDArray[np.float32]
+    """[m] distance within which a match counts as mapped, target units."""
+
+    @classmethod
+    def of(cls, levels: list[tuple[Prepared, Prepared, Matches]]) -> Support:
+        """The matches of several levels together."""
+        return cls(
+            np.concatenate([a.points[m.source] for a, _, m in levels]),
+            np.concatenate([b.points[m.target] for _, b, m in levels]),
+            np.concatenate(
+                [np.full(len(m), _SUPPORT * b.voxel, np.float32) for _, b, m in levels]
+            ),
+        )
+
+    def counts(self, poses: NDArray[np.float64]) -> NDArray[np.int64]:
+        """[k] matches that each pose [k, 13] maps within reach."""
+        found = np.zeros(len(poses), np.int64)
+        for k, pose in enumerate(poses):
+            matrix = (pose[12] * pose[:9].reshape(3, 3)).astype(np.float32)
+            gaps = self.source @ matrix.T + (pose[9:12].astype(np.float32) - self.target)
+            found[k] = int((np.einsum("ij,ij->i", gaps, gaps) < self.reach**2).sum())
+        return found
+
+    def shares(self, poses: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[k] the same as shares of all matches."""
+        return self.counts(poses) / max(1, len(self.reach))
 
 
 @dataclass(frozen=True)
@@ -32,12 +69,37 @@ class Evidence:
     """Feature matches that the pose maps onto each other."""
     support_ratio: float
     """Their share of all matches."""
+    stiffness: float
+    """Smallest over largest eigenvalue of the refinement's Hessian at unit size: how firmly the
+    surfaces hold the pose in its weakest direction."""
+
+    @property
+    def log_odds(self) -> float:
+        """Log-odds that the pose is right."""
+        shared = max(min(self.overlap, self.overlap_target), 1e-3)
+        return float(
+            np.log(shared) + 4 * self.inlier_ratio + np.log1p(self.support)
+            + np.log(self.support_ratio + 1e-2)
+        )  # fmt: skip
+
+    @property
+    def convincing(self) -> bool:
+        """Whether to call the clouds aligned."""
+        return self.log_odds > 3
+
+    def doubt(self) -> str:
+        """Why not."""
+        return (
+            f"The evidence is too weak: {self.support} matching features, "
+            f"{100 * self.overlap:.0f} % of the source on the target."
+        )
 
 
 def gather_evidence(
-    source: Prepared, target: Prepared, matches: Matches, pose: NDArray[np.float64]
+    source: Prepared, target: Prepared, support: Support, refined: Refined
 ) -> Evidence:
-    """Compare both clouds under `pose` [13], in both directions."""
+    """Compare both clouds under a pose, in both directions."""
+    pose = refined.pose
     rotation, shift, scale = pose[:9].reshape(3, 3), pose[9:12], pose[12]
     placed = (scale * source.points @ rotation.T + shift).astype(np.float32)
     turned = (source.normals @ rotation.T).astype(np.float32)
@@ -50,16 +112,24 @@ def gather_evidence(
     )  # fmt: skip
     seen = max(1.0, forth[0] + back[0])
     squares = (forth[2] + back[2] * scale**2) / max(1.0, forth[1] + back[1])
-    gap = placed[matches.source] - target.points[matches.target]
-    support = int((np.linalg.norm(gap, axis=1) < _SUPPORT * target.voxel).sum())
+    count = int(support.counts(pose[None])[0])
     return Evidence(
         overlap=forth[1] / len(source.points),
         overlap_target=back[1] / len(target.points),
         inlier_ratio=(forth[1] + back[1]) / seen,
         rmse=float(np.sqrt(squares)),
-        support=support,
-        support_ratio=support / max(1, len(matches)),
+        support=count,
+        support_ratio=count / max(1, len(support.reach)),
+        stiffness=_stiffness(refined.hessian[:6, :6], target),
     )
+
+
+def _stiffness(hessian: NDArray[np.float64], target: Prepared) -> float:
+    """Rotations are measured by the shift they give at the root mean square radius."""
+    radius = float(np.sqrt((target.points.astype(np.float64) ** 2).sum(1).mean()))
+    sizes = np.array([1 / radius] * 3 + [1.0] * 3)
+    values = np.linalg.eigvalsh(hessian * np.outer(sizes, sizes))
+    return float(max(values[0], 0.0) / max(values[-1], 1e-300))
 
 
 def _compare(
