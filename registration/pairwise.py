@@ -10,29 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import check_points, check_shape
-from .clouds import Cloud, as_cloud
+from .clouds import as_cloud
 from .hypotheses import poses_of_matches
 from .kernels import kernels
 from .matching import Matches, match_features
-from .preparation import Prepared, prepare
+from .preparation import NORMAL_RADIUS, Prepared, prepare
 from .refinement import matrix_of, refine
 from .result import Hypothesis, Registration
 from .ume import RADIUS, ColorFunction, embed, joint_colors, poses_of_embeddings
 from .units import Units, measure
-from .verification import Evidence, Support, gather_evidence
+from .verification import CONVINCING, Evidence, Support, gather_evidence
 
 _logger = logging.getLogger(__name__)
 
 LEVELS = (2000, 5000)
 """Voxels per cloud at which features are matched, coarse first; candidates are compared at the
 last."""
-_FALLBACK_SHIFTS = (0.5, 2.0)
 _SCALE_SHIFTS = (1.0, 1.35, 0.74, 1.8, 0.55)
 _CANDIDATES = 6
 _FINE = 0.5
 _APART_RADIANS = 0.15
 _APART_VOXELS = 4.0
 _AMBIGUOUS = 0.97
+_EARLY = 2.0  # more log-odds where a finer level might still find better
 
 
 def register(
@@ -65,10 +65,10 @@ def register(
     check_points(clouds[0], name="source")
     check_points(clouds[1], name="target")
     units = (measure(clouds[0].points), measure(clouds[1].points))
-    reason = check_shape(clouds, units, with_scale=with_scale)
+    reason = check_shape(units, with_scale=with_scale)
     if reason:
         return _nothing(reason)
-    search = _Search(clouds, units, with_scale=with_scale, colors=colors)
+    search = _Search(units, with_scale=with_scale, colors=colors)
     best = search.run()
     if best is None:
         return _nothing("No candidate pose was found; the clouds may show different places.")
@@ -111,7 +111,6 @@ class Candidate:
 class _Search:
     """The state of one registration."""
 
-    clouds: tuple[Cloud, Cloud]
     units: tuple[Units, Units]
     with_scale: bool
     colors: ColorFunction | None
@@ -121,30 +120,30 @@ class _Search:
     def run(self) -> Candidate | None:
         """The most believable candidate after as many methods as it takes."""
         for shift in _SCALE_SHIFTS if self.with_scale else (1.0,):
-            self.levels = [self._level(count, shift) for count in LEVELS]
-            poses = [self._feature_poses(level) for level in self.levels]
-            self._consider(np.concatenate(poses), "features")
-            if self._believed():
-                return self.candidates[0]
-        if self.with_scale:
-            self.levels = [self._level(count, 1.0) for count in LEVELS]
+            self.levels.clear()
+            poses = np.zeros((0, 13))
+            for count in LEVELS:
+                self.levels.append(self._level(count, shift))
+                poses = np.concatenate([poses, self._feature_poses(self.levels[-1])])
+                self._consider(poses, "features")
+                margin = _EARLY if count != LEVELS[-1] else 0.0
+                if self._believed(margin):
+                    return self.candidates[0]
         self._consider(self._moment_poses(self.levels[-1]), "ume")
         return self.candidates[0] if self.candidates else None
 
-    def _believed(self) -> bool:
-        return bool(self.candidates) and self.candidates[0].evidence.convincing
+    def _believed(self, margin: float) -> bool:
+        return bool(self.candidates) and self.candidates[0].score > CONVINCING + margin
 
     def _level(self, count: int, shift: float) -> _Level:
         """Both clouds at voxels of which the sparser has about `count`; `shift` changes how much
         larger the source's are assumed to be."""
-        voxels = [measure(c.points, voxels=count).voxel for c in self.clouds]
+        voxels = [u.voxel(count) for u in self.units]
         if self.with_scale:
             voxels[0] *= shift
         else:
             voxels = [float(np.sqrt(voxels[0] * voxels[1]))] * 2
-        source, target = (
-            prepare(c.points, u, v) for c, u, v in zip(self.clouds, self.units, voxels, strict=True)
-        )
+        source, target = (prepare(u, v) for u, v in zip(self.units, voxels, strict=True))
         return _Level(source, target, match_features(source, target))
 
     def _feature_poses(self, level: _Level) -> NDArray[np.float64]:
@@ -166,30 +165,35 @@ class _Search:
         )
 
     def _consider(self, poses: NDArray[np.float64], origin: str) -> None:
-        """Refine the best of `poses`, and keep them sorted with what was known."""
+        """Refine the best of `poses` and of the candidates so far, and sort them."""
+        level = self.levels[-1]
+        earlier = np.array([c.pose for c in self.candidates]).reshape(-1, 13)
+        origins = [c.origin for c in self.candidates] + [origin] * len(poses)
+        poses = np.concatenate([earlier, poses])
         if len(poses) == 0:
             return
-        level = self.levels[-1]
         support = Support.of([(x.source, x.target, x.matches) for x in self.levels])
         scores = kernels().score_poses(
             level.source.points, level.source.normals, level.target.grid, poses,
             2 * level.target.voxel,
         )  # fmt: skip
         ranking = scores / len(level.source.points) + support.shares(poses)
+        self.candidates.clear()  # their evidence may be that of another voxel size
         for index in distinct(poses, ranking, level.target.voxel, _CANDIDATES):
             refined = refine(level.source, level.target, poses[index], with_scale=self.with_scale)
             evidence = gather_evidence(level.source, level.target, support, refined)
-            self.candidates.append(Candidate(refined.pose, refined.hessian, evidence, origin))
+            self.candidates.append(
+                Candidate(refined.pose, refined.hessian, evidence, origins[index])
+            )
         self.candidates.sort(key=lambda item: -item.score)
 
     def answer(self, best: Candidate) -> Registration:
         """Refine the winner on finer voxels and say how much it is believed."""
-        level = self.levels[-1]
+        voxels = [u.voxel(LEVELS[-1]) * _FINE for u in self.units]
+        if not self.with_scale:
+            voxels = [float(np.sqrt(voxels[0] * voxels[1]))] * 2
         fine = [
-            prepare(c.points, u, p.voxel * _FINE)
-            for c, u, p in zip(
-                self.clouds, self.units, (level.source, level.target), strict=True
-            )
+            prepare(u, v, radius=NORMAL_RADIUS) for u, v in zip(self.units, voxels, strict=True)
         ]
         refined = refine(
             *fine, best.pose, reach=2.0, steps=10, width=(0.6, 0.2), with_scale=self.with_scale

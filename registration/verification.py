@@ -15,6 +15,10 @@ _SEEN = 2.0
 _ON_SURFACE = 0.5
 _PARALLEL = 0.75
 _SUPPORT = 2.0
+# Logistic regression on candidates of known pairs, right and wrong ones.
+_BIAS, _OVERLAP, _INLIERS, _COUNT, _SHARE, _STIFFNESS = -1.6, 2.6, 13.8, 0.58, 0.56, 0.79
+CONVINCING = 3.0
+"""Log-odds from which clouds are called aligned."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Support:
     """[m, 3] points of the source."""
     target: NDArray[np.float32]
     """[m, 3] their matches in the target."""
+    normals: NDArray[np.float32]
+    """[m, 3] of those in the target."""
     reach: NDArray[np.float32]
     """[m] distance within which a match counts as mapped, target units."""
 
@@ -34,19 +40,19 @@ class Support:
         return cls(
             np.concatenate([a.points[m.source] for a, _, m in levels]),
             np.concatenate([b.points[m.target] for _, b, m in levels]),
-            np.concatenate(
-                [np.full(len(m), _SUPPORT * b.voxel, np.float32) for _, b, m in levels]
-            ),
+            np.concatenate([b.normals[m.target] for _, b, m in levels]),
+            np.concatenate([np.full(len(m), _SUPPORT * b.voxel, np.float32) for _, b, m in levels]),
         )
+
+    def mapped(self, pose: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """[m] whether a pose [13] maps each match within reach."""
+        matrix = (pose[12] * pose[:9].reshape(3, 3)).astype(np.float32)
+        gaps = self.source @ matrix.T + (pose[9:12].astype(np.float32) - self.target)
+        return np.einsum("ij,ij->i", gaps, gaps) < self.reach**2
 
     def counts(self, poses: NDArray[np.float64]) -> NDArray[np.int64]:
         """[k] matches that each pose [k, 13] maps within reach."""
-        found = np.zeros(len(poses), np.int64)
-        for k, pose in enumerate(poses):
-            matrix = (pose[12] * pose[:9].reshape(3, 3)).astype(np.float32)
-            gaps = self.source @ matrix.T + (pose[9:12].astype(np.float32) - self.target)
-            found[k] = int((np.einsum("ij,ij->i", gaps, gaps) < self.reach**2).sum())
-        return found
+        return np.array([self.mapped(pose).sum() for pose in poses], np.int64)
 
     def shares(self, poses: NDArray[np.float64]) -> NDArray[np.float64]:
         """[k] the same as shares of all matches."""
@@ -69,6 +75,9 @@ class Evidence:
     """Feature matches that the pose maps onto each other."""
     support_ratio: float
     """Their share of all matches."""
+    diversity: float
+    """Smallest share of the squared normals of those matches along one direction, 0 to 1/3: nearly
+    0 where all lie on one plane or on planes along one line, which fix no pose."""
     stiffness: float
     """Smallest over largest eigenvalue of the refinement's Hessian at unit size: how firmly the
     surfaces hold the pose in its weakest direction."""
@@ -78,14 +87,18 @@ class Evidence:
         """Log-odds that the pose is right."""
         shared = max(min(self.overlap, self.overlap_target), 1e-3)
         return float(
-            np.log(shared) + 4 * self.inlier_ratio + np.log1p(self.support)
-            + np.log(self.support_ratio + 1e-2)
-        )  # fmt: skip
+            _BIAS
+            + _OVERLAP * np.log(shared)
+            + _INLIERS * self.inlier_ratio
+            + _COUNT * np.log1p(self.support)
+            + _SHARE * np.log(self.support_ratio + 1e-2)
+            + _STIFFNESS * np.log(self.stiffness + 1e-3)
+        )
 
     @property
     def convincing(self) -> bool:
         """Whether to call the clouds aligned."""
-        return self.log_odds > 3
+        return self.log_odds > CONVINCING
 
     def doubt(self) -> str:
         """Why not."""
@@ -112,7 +125,8 @@ def gather_evidence(
     )  # fmt: skip
     seen = max(1.0, forth[0] + back[0])
     squares = (forth[2] + back[2] * scale**2) / max(1.0, forth[1] + back[1])
-    count = int(support.counts(pose[None])[0])
+    mapped = support.mapped(pose)
+    count = int(mapped.sum())
     return Evidence(
         overlap=forth[1] / len(source.points),
         overlap_target=back[1] / len(target.points),
@@ -120,8 +134,16 @@ def gather_evidence(
         rmse=float(np.sqrt(squares)),
         support=count,
         support_ratio=count / max(1, len(support.reach)),
+        diversity=_diversity(support.normals[mapped]),
         stiffness=_stiffness(refined.hessian[:6, :6], target),
     )
+
+
+def _diversity(normals: NDArray[np.float32]) -> float:
+    if len(normals) == 0:
+        return 0.0
+    rows = normals.astype(np.float64)
+    return float(max(np.linalg.eigvalsh(rows.T @ rows / len(rows))[0], 0.0))
 
 
 def _stiffness(hessian: NDArray[np.float64], target: Prepared) -> float:
