@@ -47,7 +47,9 @@ def poses_of_matches(
     return np.concatenate(found)
 
 
-def _likely_scales(p: NDArray[np.float32], q: NDArray[np.float32], voxel: float) -> list[float]:
+def _likely_scales(
+    p: NDArray[np.float32], q: NDArray[np.float32], voxel: float, guess: float
+) -> list[float]:
     """The most frequent ratios of the lengths of corresponding pairs."""
     rng = np.random.default_rng(0)
     i, j = rng.integers(0, len(p), (2, 200_000))

@@ -41,7 +41,8 @@ def merge(source: Cloud, target: Cloud, registration: Registration) -> Cloud:
             colors = np.concatenate([target.colors, moved.colors[kept]])
         return Cloud(np.concatenate([target.points, moved.points[kept]]), colors)
     means = moved.gaussians.means.double().cpu().numpy()
-    kept = torch.from_numpy(_new(means, target.points, voxel))
+    known = target.gaussians.means.double().cpu().numpy()
+    kept = torch.from_numpy(_new(means, known, voxel))
     gaussians = _joined(target.gaussians, moved.gaussians[kept])
     return Cloud(np.concatenate([target.points, moved.points]), None, None, gaussians)
 

@@ -16,9 +16,17 @@ _ON_SURFACE = 0.5
 _PARALLEL = 0.75
 _SUPPORT = 2.0
 # Logistic regression on candidates of known pairs, right and wrong ones.
-_BIAS, _OVERLAP, _INLIERS, _COUNT, _SHARE, _STIFFNESS = -1.6, 2.6, 13.8, 0.58, 0.56, 0.79
-CONVINCING = 3.0
+_BIAS, _OVERLAP, _INLIERS, _COUNT, _SHARE = 4.6, 2.4, 7.1, 0.27, 1.16
+_STIFFNESS, _DIVERSITY = 0.38, 0.3
+_ONE_KIND = 3.0
+# Where two clouds show the same place, most points must coincide: mirror images share walls and
+# floors but contradict each other between them.
+_COINCIDENT, _CONFLICT = 0.65, 30.0
+CONVINCING = 0.7
 """Log-odds from which clouds are called aligned."""
+LEAST_DIVERSITY = 0.01
+"""Diversity below which matches lie on parallel planes or along one edge: the wrong poses that look
+best lay a floor on a wall, and their matches are all of this kind."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,9 @@ class Evidence:
             + _COUNT * np.log1p(self.support)
             + _SHARE * np.log(self.support_ratio + 1e-2)
             + _STIFFNESS * np.log(self.stiffness + 1e-3)
+            + _DIVERSITY * np.log(self.diversity + 1e-3)
+            - _CONFLICT * max(0.0, _COINCIDENT - self.inlier_ratio)
+            - (_ONE_KIND if self.diversity < LEAST_DIVERSITY else 0.0)
         )
 
     @property
