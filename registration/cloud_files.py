@@ -49,8 +49,8 @@ def read_cloud(path: Path) -> Cloud:
 
 
 def _read_ply(path: Path) -> Cloud:
-    from splats.formats.points import is_point_cloud
     from splats.formats.ply_header import read_header
+    from splats.formats.points import is_point_cloud
 
     header = read_header(path)
     vertex, face = header.element("vertex"), header.element("face")
@@ -58,7 +58,7 @@ def _read_ply(path: Path) -> Cloud:
         from splats.scene import load_scene
 
         return cloud_of_gaussians(load_scene(path).gaussians)
-    if face is not None and face.count or header.element("tristrips") is not None:
+    if (face is not None and face.count) or header.element("tristrips") is not None:
         return _read_mesh(path)
     from captures.point_ply import read_point_ply
 

@@ -31,7 +31,9 @@ def poses_of_matches(
         return np.zeros((0, 13))
     p, q = source.points[matches.source], target.points[matches.target]
     found = []
-    for scale in _likely_scales(p, q, source.voxel) if with_scale else (1.0,):
+    # Voxels hold equal numbers of points, so that their ratio is about the scale.
+    guess = target.voxel / source.voxel
+    for scale in _likely_scales(p, q, source.voxel, guess) if with_scale else (1.0,):
         poses, _ = kernels().consensus(
             np.ascontiguousarray(p * np.float32(scale)),
             np.ascontiguousarray(q),
@@ -45,14 +47,16 @@ def poses_of_matches(
     return np.concatenate(found)
 
 
-def _likely_scales(p: NDArray[np.float32], q: NDArray[np.float32], voxel: float) -> list[float]:
+def _likely_scales(
+    p: NDArray[np.float32], q: NDArray[np.float32], voxel: float, guess: float
+) -> list[float]:
     """The most frequent ratios of the lengths of corresponding pairs."""
     rng = np.random.default_rng(0)
     i, j = rng.integers(0, len(p), (2, 200_000))
     a = np.linalg.norm(p[i] - p[j], axis=1)
     b = np.linalg.norm(q[i] - q[j], axis=1)
     long = (a > 2 * _MIN_LENGTH * voxel) & (b > 0)
-    votes = np.histogram(np.log(b[long] / a[long]), _SCALE_BINS)[0].astype(np.float64)
+    votes = np.histogram(np.log(b[long] / a[long] / guess), _SCALE_BINS)[0].astype(np.float64)
     smooth = np.convolve(votes, [0.5, 1, 0.5], "same")
     # The broad hill of unrelated pairs is taken off; what stands out are shared ratios.
     smooth -= np.convolve(smooth, np.full(21, 1 / 21), "same")
@@ -62,6 +66,6 @@ def _likely_scales(p: NDArray[np.float32], q: NDArray[np.float32], voxel: float)
         near = slice(max(best - 1, 0), best + 2)
         centers = (_SCALE_BINS[:-1] + _SCALE_BINS[1:])[near] / 2
         weights = votes[near] + 1e-9
-        scales.append(float(np.exp((centers * weights).sum() / weights.sum())))
+        scales.append(guess * float(np.exp((centers * weights).sum() / weights.sum())))
         smooth[max(best - 3, 0) : best + 4] = -np.inf
     return scales

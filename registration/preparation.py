@@ -18,9 +18,9 @@ FEATURE_RADIUS = 6.0
 """Voxels around a point that its histogram describes."""
 _MOST_NEIGHBORS = 1000
 _LEAST_SURFACE = 0.2
-_MIDDLE_RADIUS = (NORMAL_RADIUS + FEATURE_RADIUS) / 2
 GRID_REACH = 3.0
 """Voxels up to which a place knows its nearest point."""
+_GRID_CELL = 0.75
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Prepared:
     """Edge of the voxels."""
     colors: NDArray[np.float32] | None
     """[n, 3] means of the colors, where the cloud has any."""
+    radius: float = FEATURE_RADIUS
+    """Voxels of the neighborhoods; `NORMAL_RADIUS` suffices where no features are needed."""
 
     @cached_property
     def tree(self) -> Any:
@@ -45,23 +47,13 @@ class Prepared:
 
     @cached_property
     def lists(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-        """(offsets, indices, squared distances) of the neighbors within `FEATURE_RADIUS`."""
-        return self.tree.within(self.points, FEATURE_RADIUS * self.voxel, _MOST_NEIGHBORS)
+        """(offsets, indices, squared distances) of the neighbors within `radius`."""
+        return self.tree.within(self.points, self.radius * self.voxel, _MOST_NEIGHBORS)
 
     @cached_property
-    def _shapes(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        radii = np.array([NORMAL_RADIUS, _MIDDLE_RADIUS, FEATURE_RADIUS]) * self.voxel
-        return kernels().shapes(self.points, *self.lists, radii.astype(np.float32))
-
-    @property
     def normals(self) -> NDArray[np.float32]:
         """[n, 3], on the side away from the mass of the neighborhood; zero where unknown."""
-        return self._shapes[0]
-
-    @property
-    def eigenvalues(self) -> NDArray[np.float32]:
-        """[n, 3 radii, 3] ascending eigenvalues of the neighborhoods' covariances."""
-        return self._shapes[1]
+        return kernels().normals(self.points, *self.lists, NORMAL_RADIUS * self.voxel)
 
     @cached_property
     def histograms(self) -> NDArray[np.float32]:
@@ -72,30 +64,40 @@ class Prepared:
     def grid(self) -> Any:
         """Nearest points by one look-up, up to `GRID_REACH` voxels away."""
         reach = GRID_REACH * self.voxel
-        return kernels().NearestGrid(self.points, self.normals, self.voxel / 2, reach)
+        return kernels().NearestGrid(self.points, self.normals, _GRID_CELL * self.voxel, reach)
 
 
 def prepare(
-    points: NDArray[np.float64],
     units: Units,
     voxel: float,
     *,
     colors: NDArray[np.float32] | None = None,
+    radius: float = FEATURE_RADIUS,
 ) -> Prepared:
-    """Thin a cloud to one mean per voxel and drop the voxels that clutter alone would fill."""
-    local = (points - units.origin).astype(np.float32)
-    low = local.min(axis=0) - np.float32(voxel / 2)
+    """Thin a cloud to one mean per voxel and drop the voxels that clutter alone would fill.
+
+    Args:
+        units: Of the cloud.
+        voxel: Edge of the voxels.
+        colors: [n, 3] of `units.points`.
+        radius: Of the neighborhoods, voxels.
+    """
+    local = units.points
+    low = np.ascontiguousarray(local.T).min(axis=1) - np.float32(voxel / 2)
     order, starts, around = kernels().voxel_groups(local, low, voxel)
     counts = np.diff(starts)
-    expected = np.array([1.0, 27.0]) * units.density * voxel**3
-    own, wide = clutter_limit(expected)
+    own, wide = clutter_limit(np.array([1.0, 27.0]) * units.density * voxel**3)
     kept = (counts >= own) & (around >= wide)
     if counts[kept].sum() < _LEAST_SURFACE * len(local):
         kept[:] = True  # the cloud fills its volume: there is no surface to tell from clutter
-    sums = np.add.reduceat(local[order].astype(np.float64), starts[:-1], axis=0)
-    means = (sums[kept] / counts[kept, None]).astype(np.float32)
-    shades = None
-    if colors is not None:
-        sums = np.add.reduceat(colors[order], starts[:-1], axis=0)
-        shades = (sums[kept] / counts[kept, None]).astype(np.float32)
-    return Prepared(means, voxel, shades)
+    means = _means(local, order, starts)[kept]
+    shades = None if colors is None else _means(colors, order, starts)[kept]
+    return Prepared(means, voxel, shades, radius)
+
+
+def _means(
+    rows: NDArray[np.float32], order: NDArray[np.int32], starts: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """[voxels, columns] means of the rows of each voxel."""
+    sums = np.add.reduceat(rows[order].astype(np.float64), starts[:-1], axis=0)
+    return (sums / np.diff(starts)[:, None]).astype(np.float32)

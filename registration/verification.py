@@ -9,11 +9,62 @@ from numpy.typing import NDArray
 
 from .matching import Matches
 from .preparation import Prepared
+from .refinement import Refined
 
 _SEEN = 2.0
 _ON_SURFACE = 0.5
 _PARALLEL = 0.75
 _SUPPORT = 2.0
+# Logistic regression on candidates of known pairs, right and wrong ones.
+_BIAS, _OVERLAP, _INLIERS, _COUNT, _SHARE = 4.6, 2.4, 7.1, 0.27, 1.16
+_STIFFNESS, _DIVERSITY = 0.38, 0.3
+_ONE_KIND = 3.0
+# Where two clouds show the same place, most points must coincide: mirror images share walls and
+# floors but contradict each other between them.
+_COINCIDENT, _CONFLICT = 0.65, 30.0
+CONVINCING = 0.7
+"""Log-odds from which clouds are called aligned."""
+LEAST_DIVERSITY = 0.01
+"""Diversity below which matches lie on parallel planes or along one edge: the wrong poses that look
+best lay a floor on a wall, and their matches are all of this kind."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """Feature matches of all levels: what a right pose must map onto each other."""
+
+    source: NDArray[np.float32]
+    """[m, 3] points of the source."""
+    target: NDArray[np.float32]
+    """[m, 3] their matches in the target."""
+    normals: NDArray[np.float32]
+    """[m, 3] of those in the target."""
+    reach: NDArray[np.float32]
+    """[m] distance within which a match counts as mapped, target units."""
+
+    @classmethod
+    def of(cls, levels: list[tuple[Prepared, Prepared, Matches]]) -> Support:
+        """The matches of several levels together."""
+        return cls(
+            np.concatenate([a.points[m.source] for a, _, m in levels]),
+            np.concatenate([b.points[m.target] for _, b, m in levels]),
+            np.concatenate([b.normals[m.target] for _, b, m in levels]),
+            np.concatenate([np.full(len(m), _SUPPORT * b.voxel, np.float32) for _, b, m in levels]),
+        )
+
+    def mapped(self, pose: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """[m] whether a pose [13] maps each match within reach."""
+        matrix = (pose[12] * pose[:9].reshape(3, 3)).astype(np.float32)
+        gaps = self.source @ matrix.T + (pose[9:12].astype(np.float32) - self.target)
+        return np.einsum("ij,ij->i", gaps, gaps) < self.reach**2
+
+    def counts(self, poses: NDArray[np.float64]) -> NDArray[np.int64]:
+        """[k] matches that each pose [k, 13] maps within reach."""
+        return np.array([self.mapped(pose).sum() for pose in poses], np.int64)
+
+    def shares(self, poses: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[k] the same as shares of all matches."""
+        return self.counts(poses) / max(1, len(self.reach))
 
 
 @dataclass(frozen=True)
@@ -32,12 +83,47 @@ class Evidence:
     """Feature matches that the pose maps onto each other."""
     support_ratio: float
     """Their share of all matches."""
+    diversity: float
+    """Smallest share of the squared normals of those matches along one direction, 0 to 1/3: nearly
+    0 where all lie on one plane or on planes along one line, which fix no pose."""
+    stiffness: float
+    """Smallest over largest eigenvalue of the refinement's Hessian at unit size: how firmly the
+    surfaces hold the pose in its weakest direction."""
+
+    @property
+    def log_odds(self) -> float:
+        """Log-odds that the pose is right."""
+        shared = max(min(self.overlap, self.overlap_target), 1e-3)
+        return float(
+            _BIAS
+            + _OVERLAP * np.log(shared)
+            + _INLIERS * self.inlier_ratio
+            + _COUNT * np.log1p(self.support)
+            + _SHARE * np.log(self.support_ratio + 1e-2)
+            + _STIFFNESS * np.log(self.stiffness + 1e-3)
+            + _DIVERSITY * np.log(self.diversity + 1e-3)
+            - _CONFLICT * max(0.0, _COINCIDENT - self.inlier_ratio)
+            - (_ONE_KIND if self.diversity < LEAST_DIVERSITY else 0.0)
+        )
+
+    @property
+    def convincing(self) -> bool:
+        """Whether to call the clouds aligned."""
+        return self.log_odds > CONVINCING
+
+    def doubt(self) -> str:
+        """Why not."""
+        return (
+            f"The evidence is too weak: {self.support} matching features, "
+            f"{100 * self.overlap:.0f} % of the source on the target."
+        )
 
 
 def gather_evidence(
-    source: Prepared, target: Prepared, matches: Matches, pose: NDArray[np.float64]
+    source: Prepared, target: Prepared, support: Support, refined: Refined
 ) -> Evidence:
-    """Compare both clouds under `pose` [13], in both directions."""
+    """Compare both clouds under a pose, in both directions."""
+    pose = refined.pose
     rotation, shift, scale = pose[:9].reshape(3, 3), pose[9:12], pose[12]
     placed = (scale * source.points @ rotation.T + shift).astype(np.float32)
     turned = (source.normals @ rotation.T).astype(np.float32)
@@ -50,16 +136,33 @@ def gather_evidence(
     )  # fmt: skip
     seen = max(1.0, forth[0] + back[0])
     squares = (forth[2] + back[2] * scale**2) / max(1.0, forth[1] + back[1])
-    gap = placed[matches.source] - target.points[matches.target]
-    support = int((np.linalg.norm(gap, axis=1) < _SUPPORT * target.voxel).sum())
+    mapped = support.mapped(pose)
+    count = int(mapped.sum())
     return Evidence(
         overlap=forth[1] / len(source.points),
         overlap_target=back[1] / len(target.points),
         inlier_ratio=(forth[1] + back[1]) / seen,
         rmse=float(np.sqrt(squares)),
-        support=support,
-        support_ratio=support / max(1, len(matches)),
+        support=count,
+        support_ratio=count / max(1, len(support.reach)),
+        diversity=_diversity(support.normals[mapped]),
+        stiffness=_stiffness(refined.hessian[:6, :6], target),
     )
+
+
+def _diversity(normals: NDArray[np.float32]) -> float:
+    if len(normals) == 0:
+        return 0.0
+    rows = normals.astype(np.float64)
+    return float(max(np.linalg.eigvalsh(rows.T @ rows / len(rows))[0], 0.0))
+
+
+def _stiffness(hessian: NDArray[np.float64], target: Prepared) -> float:
+    """Rotations are measured by the shift they give at the root mean square radius."""
+    radius = float(np.sqrt((target.points.astype(np.float64) ** 2).sum(1).mean()))
+    sizes = np.array([1 / radius] * 3 + [1.0] * 3)
+    values = np.linalg.eigvalsh(hessian * np.outer(sizes, sizes))
+    return float(max(values[0], 0.0) / max(values[-1], 1e-300))
 
 
 def _compare(

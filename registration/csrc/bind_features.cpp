@@ -21,22 +21,17 @@ Neighborhoods lists_of(Points points, Longs offsets, Ints indices, Floats square
   return {points.data(), offsets.data(), indices.data(), squared.data()};
 }
 
-nb::tuple shapes(Points points, Longs offsets, Ints indices, Floats squared, Floats radii) {
-  require(radii.size() == kScales, "radii must hold 3 values");
+nb::object normals_of(Points points, Longs offsets, Ints indices, Floats squared, float radius) {
   const Neighborhoods lists = lists_of(points, offsets, indices, squared);
   const size_t n = points.shape(0);
-  std::vector<float> normals(3 * n), eigenvalues(9 * n);
-  float squares[kScales];
-  for (int s = 0; s < kScales; ++s) squares[s] = radii.data()[s] * radii.data()[s];
+  std::vector<float> normals(3 * n);
   {
     nb::gil_scoped_release release;
     parallel_ranges(static_cast<long>(n), kGrain, [&](long begin, long end, int) {
-      FIELDWRIGHT_DISPATCH(local_shapes, lists, begin, end, squares, normals.data(),
-                           eigenvalues.data());
+      FIELDWRIGHT_DISPATCH(local_normals, lists, begin, end, radius * radius, normals.data());
     });
   }
-  return nb::make_tuple(to_numpy(std::move(normals), {n, 3}),
-                        to_numpy(std::move(eigenvalues), {n, 3, 3}));
+  return to_numpy(std::move(normals), {n, 3});
 }
 
 nb::object histograms(Points points, Points normals, Longs offsets, Ints indices, Floats squared) {
@@ -163,8 +158,8 @@ nb::tuple consensus(Points source, Points target, float bound, float min_length,
 }  // namespace
 
 void bind_features(nb::module_& m) {
-  m.def("shapes", &shapes, "points"_a, "offsets"_a, "indices"_a, "squared"_a, "radii"_a,
-        "(normals [n, 3], eigenvalues [n, 3 radii, 3]) of neighborhoods.");
+  m.def("normals", &normals_of, "points"_a, "offsets"_a, "indices"_a, "squared"_a, "radius"_a,
+        "Unit normals [n, 3] of the points within `radius`, away from the neighborhood's mass.");
   m.def("histograms", &histograms, "points"_a, "normals"_a, "offsets"_a, "indices"_a, "squared"_a,
         "Fast point-feature histograms [n, 33], square roots of shares.");
   m.def("match", &match, "table"_a, "queries"_a,

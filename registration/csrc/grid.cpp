@@ -100,9 +100,13 @@ void NearestGrid::fill(int64_t layer, float reach, const std::vector<int32_t>& m
         const float dz = (static_cast<float>(z) - local[2]) * cell_;
         const float dy = (static_cast<float>(y) - local[1]) * cell_;
         const float rest = dz * dz + dy * dy;
+        if (rest >= reach * reach) continue;
+        const float half = std::sqrt(reach * reach - rest) * inverse_;
+        const int64_t from = std::max<int64_t>(static_cast<int64_t>(std::ceil(local[0] - half)), 0);
+        const int64_t to = static_cast<int64_t>(std::floor(local[0] + half));
         int64_t cached = -1;
         long base = 0;
-        for (int64_t x = first[0]; x <= last[0]; ++x) {
+        for (int64_t x = from; x <= to; ++x) {
           if (x >> 3 != cached) {
             cached = x >> 3;
             base = static_cast<long>(find_block(key(cached, y >> 3, z >> 3))) * kCells +

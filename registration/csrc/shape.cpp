@@ -36,39 +36,30 @@ inline void vote(float* bins, float position) {
 
 }  // namespace
 
-// Normals from the first radius, pointing away from the mass of the largest: a choice that needs
-// no sensor and that two views of one place share.
-void local_shapes(const Neighborhoods& lists, long begin, long end, const float* squared_radii,
-                  float* normals, float* eigenvalues) {
+// Normals from the points within the radius, pointing away from the mass of the whole neighborhood:
+// a choice that needs no sensor and that two views of one place share.
+void local_normals(const Neighborhoods& lists, long begin, long end, float squared_radius,
+                   float* normals) {
   for (long i = begin; i < end; ++i) {
     const float* p = lists.points + 3 * i;
-    Moments moments[kScales];
+    Moments m;
+    double mass[3] = {};
     for (int64_t e = lists.offsets[i]; e < lists.offsets[i + 1]; ++e) {
       const float* q = lists.points + 3l * lists.indices[e];
       const double x = q[0] - p[0], y = q[1] - p[1], z = q[2] - p[2];
-      for (int s = 0; s < kScales; ++s) {
-        if (lists.squared[e] > squared_radii[s]) continue;
-        Moments& m = moments[s];
-        m.count += 1;
-        m.sum[0] += x, m.sum[1] += y, m.sum[2] += z;
-        m.products[0] += x * x, m.products[1] += x * y, m.products[2] += x * z;
-        m.products[3] += y * y, m.products[4] += y * z, m.products[5] += z * z;
-      }
-    }
-    double values[3], vectors[3][3];
-    for (int s = kScales - 1; s >= 0; --s) {
-      float* out = eigenvalues + (i * kScales + s) * 3;
-      out[0] = out[1] = out[2] = 0;
-      if (moments[s].count < 3) continue;
-      eigen_of(moments[s], values, vectors);
-      for (int a = 0; a < 3; ++a) out[a] = values[a] > 0 ? static_cast<float>(values[a]) : 0.0f;
+      mass[0] += x, mass[1] += y, mass[2] += z;
+      if (lists.squared[e] > squared_radius) continue;
+      m.count += 1;
+      m.sum[0] += x, m.sum[1] += y, m.sum[2] += z;
+      m.products[0] += x * x, m.products[1] += x * y, m.products[2] += x * z;
+      m.products[3] += y * y, m.products[4] += y * z, m.products[5] += z * z;
     }
     float* normal = normals + 3 * i;
     normal[0] = normal[1] = normal[2] = 0;
-    if (moments[0].count < 3) continue;
-    const Moments& wide = moments[kScales - 1];
-    double along = 0;
-    for (int a = 0; a < 3; ++a) along += vectors[a][0] * wide.sum[a];
+    if (m.count < 3) continue;
+    double values[3], vectors[3][3], along = 0;
+    eigen_of(m, values, vectors);
+    for (int a = 0; a < 3; ++a) along += vectors[a][0] * mass[a];
     for (int a = 0; a < 3; ++a)
       normal[a] = static_cast<float>(along > 0 ? -vectors[a][0] : vectors[a][0]);
   }

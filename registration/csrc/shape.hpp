@@ -1,4 +1,4 @@
-// Local shape from neighborhoods: normals, eigenvalues and point-feature histograms.
+// Local shape from neighborhoods: normals and point-feature histograms.
 #pragma once
 #include <cstdint>
 
@@ -12,14 +12,13 @@ struct Neighborhoods {
   const float* squared;     // [offsets[n]] squared distances
 };
 
-constexpr int kScales = 3;
 constexpr int kBins = 11;
 constexpr int kHistogram = 3 * kBins;
 
 #define FIELDWRIGHT_DECLARE(isa)                                                                 \
   namespace isa {                                                                                \
-  void local_shapes(const Neighborhoods& lists, long begin, long end, const float* squared_radii,\
-                    float* normals, float* eigenvalues);                                         \
+  void local_normals(const Neighborhoods& lists, long begin, long end, float squared_radius,     \
+                     float* normals);                                                            \
   void simple_histograms(const Neighborhoods& lists, const float* normals, long begin, long end, \
                          float* histograms);                                                     \
   void pooled_histograms(const Neighborhoods& lists, const float* simple, long begin, long end,  \

@@ -1,0 +1,134 @@
+"""Other programs that register clouds, each as its users would call it; absent ones are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Register = Callable[[NDArray[np.float64], NDArray[np.float64], float], "Claim"]
+"""From source, target and a voxel size to a pose; rivals must be told the voxel size, which is the
+one that ours finds by itself."""
+
+_AGREEMENT = 0.3  # share of inliers from which users of Open3D usually accept a pose
+
+
+class Claim:
+    """A pose and whether the program calls it good."""
+
+    def __init__(self, pose: NDArray[np.float64], accepted: bool) -> None:
+        self.pose, self.accepted = pose, accepted
+
+
+def rivals() -> dict[str, Register]:
+    """Installed rivals by name."""
+    found: dict[str, Register] = {}
+    if find_spec("open3d") and _open3d_loads():
+        found["Open3D RANSAC + ICP"] = ransac
+        found["Open3D FGR + ICP"] = fast_global
+    if find_spec("kiss_matcher") and find_spec("small_gicp"):
+        found["KISS-Matcher + GICP"] = kiss_matcher
+    if find_spec("splatreg"):
+        found["splatreg"] = splatreg
+    return found
+
+
+def _open3d_loads() -> bool:
+    """False where its system libraries are missing."""
+    try:
+        import open3d
+
+        return bool(open3d.__version__)
+    except (ImportError, OSError):
+        return False
+
+
+def _features(points: NDArray[np.float64], voxel: float) -> tuple[Any, Any]:
+    import open3d as o3d
+
+    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points)).voxel_down_sample(voxel)
+    cloud.estimate_normals(o3d.geometry.KDTreeSearchParamHybrid(radius=2 * voxel, max_nn=30))
+    search = o3d.geometry.KDTreeSearchParamHybrid(radius=5 * voxel, max_nn=100)
+    return cloud, o3d.pipelines.registration.compute_fpfh_feature(cloud, search)
+
+
+def _icp(source: Any, target: Any, pose: NDArray[np.float64], voxel: float) -> Claim:
+    import open3d as o3d
+
+    reg = o3d.pipelines.registration
+    done = reg.registration_icp(
+        source, target, 1.5 * voxel, pose, reg.TransformationEstimationPointToPlane()
+    )
+    return Claim(np.array(done.transformation), done.fitness > _AGREEMENT)
+
+
+def ransac(source: NDArray[np.float64], target: NDArray[np.float64], voxel: float) -> Claim:
+    """FPFH and RANSAC as in Open3D's tutorial, point-to-plane ICP."""
+    import open3d as o3d
+
+    reg = o3d.pipelines.registration
+    o3d.utility.random.seed(0)
+    (a, fa), (b, fb) = _features(source, voxel), _features(target, voxel)
+    checkers = [
+        reg.CorrespondenceCheckerBasedOnEdgeLength(0.9),
+        reg.CorrespondenceCheckerBasedOnDistance(1.5 * voxel),
+    ]
+    done = reg.registration_ransac_based_on_feature_matching(
+        a, b, fa, fb, True, 1.5 * voxel, reg.TransformationEstimationPointToPoint(False), 3,
+        checkers, reg.RANSACConvergenceCriteria(100_000, 0.999),
+    )  # fmt: skip
+    return _icp(a, b, done.transformation, voxel)
+
+
+def fast_global(source: NDArray[np.float64], target: NDArray[np.float64], voxel: float) -> Claim:
+    """Fast global registration as in Open3D's tutorial, point-to-plane ICP."""
+    import open3d as o3d
+
+    reg = o3d.pipelines.registration
+    o3d.utility.random.seed(0)
+    (a, fa), (b, fb) = _features(source, voxel), _features(target, voxel)
+    option = reg.FastGlobalRegistrationOption(maximum_correspondence_distance=0.5 * voxel)
+    done = reg.registration_fgr_based_on_feature_matching(a, b, fa, fb, option)
+    return _icp(a, b, done.transformation, voxel)
+
+
+def kiss_matcher(source: NDArray[np.float64], target: NDArray[np.float64], voxel: float) -> Claim:
+    """KISS-Matcher and small_gicp; accepted from 5 final inliers, as in its examples."""
+    import kiss_matcher as km
+    import small_gicp
+
+    matcher = km.KISSMatcher(km.KISSMatcherConfig(voxel))
+    solution = matcher.estimate(source.astype(np.float32), target.astype(np.float32))
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = solution.rotation, np.ravel(solution.translation)
+    done = small_gicp.align(
+        target, source, pose, downsampling_resolution=voxel / 2,
+        max_correspondence_distance=2 * voxel, num_threads=2,
+    )  # fmt: skip
+    return Claim(np.array(done.T_target_source), matcher.get_num_final_inliers() >= 5)
+
+
+def splatreg(source: NDArray[np.float64], target: NDArray[np.float64], voxel: float) -> Claim:
+    """splatreg on the voxel means as small round Gaussians, its registrar for partial overlap."""
+    import splatreg as package
+    import torch
+
+    def gaussians(points: NDArray[np.float64]) -> Any:
+        cells = np.unique(np.floor(points / voxel).astype(np.int64), axis=0, return_index=True)[1]
+        means = torch.from_numpy(points[np.sort(cells)].astype(np.float32))
+        count = len(means)
+        return package.Gaussians(
+            means=means,
+            quats=torch.tensor([1.0, 0, 0, 0]).repeat(count, 1),
+            scales=torch.full((count, 3), voxel / 2),
+            opacities=torch.full((count,), 0.95),
+            colors=torch.full((count, 3), 0.5),
+        )
+
+    torch.manual_seed(0)
+    done = package.register(gaussians(target), gaussians(source), init="features")
+    pose = np.asarray(done.T.detach().cpu().numpy(), np.float64).reshape(4, 4)
+    return Claim(pose, done.converged and not done.info.get("ambiguous", False))

@@ -1,0 +1,162 @@
+"""Whole registrations: right where there is a pose, a stated refusal where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from captures import Similarity
+from registration import as_cloud, register
+from registration.kernels import native_kernels
+from splats.formats import load
+
+from .conftest import degrees_between, motion, moved
+
+pytestmark = pytest.mark.skipif(
+    native_kernels() is None, reason="the native kernels were not built"
+)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_scans_of_a_room(room: NDArray[np.float64], seed: int) -> None:
+    """Different points, 70 % of the room each, any rotation: within 0.3 degrees and 1 cm."""
+    truth = motion(seed)
+    source = moved(room[::2][room[::2, 0] < 2.8], np.linalg.inv(truth))
+    target = room[1::2][room[1::2, 0] > 1.2]
+    found = register(source, target)
+    assert found.converged, found.reason
+    assert degrees_between(found.T_target_source, truth) < 0.3
+    gap = moved(source.mean(0)[None], found.T_target_source) - moved(source.mean(0)[None], truth)
+    assert np.linalg.norm(gap) < 0.01
+    assert 0.2 < found.overlap < 0.9 and found.inlier_ratio > 0.7
+    assert found.hypotheses[0].score >= found.hypotheses[-1].score
+    np.testing.assert_allclose(found.similarity.matrix().numpy(), found.T_target_source)
+
+
+def test_the_same_bits_every_time(room: NDArray[np.float64]) -> None:
+    """At any number of threads."""
+    native = native_kernels()
+    assert native is not None
+    source = moved(room[::4], motion(5))
+    chosen, found = native.num_threads(), []
+    for count in (1, 2, 3):
+        native.set_num_threads(count)
+        found.append(register(source, room[1::4]).T_target_source)
+    native.set_num_threads(chosen)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("scale", [0.1, 7.0])
+def test_scale_is_found_where_asked_for(room: NDArray[np.float64], scale: float) -> None:
+    """0.1 to 10 times as large; without the flag the units are called different or it fails."""
+    truth = motion(7, scale=scale)
+    source = moved(room[::2], np.linalg.inv(truth))
+    found = register(source, room[1::2], with_scale=True)
+    assert found.converged, found.reason
+    assert abs(found.scale / scale - 1) < 0.005
+    assert degrees_between(found.T_target_source, truth) < 0.3
+    assert not register(source, room[1::2]).converged
+
+
+def test_a_mirrored_room_is_not_aligned(room: NDArray[np.float64]) -> None:
+    """Spans and distances are blind to reflections; the answer must not be."""
+    assert not register(room[::2] * [1, 1, -1], room[1::2]).converged
+
+
+def test_different_places_are_not_aligned(room: NDArray[np.float64]) -> None:
+    """The best guess is returned with a reason."""
+    low = room[room[:, 0] < 1.5]
+    high = room[room[:, 0] > 2.3]
+    found = register(moved(low, motion(2)), high)
+    assert not found.converged and found.reason
+
+
+def test_millimeters_and_meters(room: NDArray[np.float64]) -> None:
+    """Units that differ are named with what to do about it."""
+    found = register(1000 * room[::4], room[1::4])
+    assert not found.converged
+    assert "units differ" in found.reason and "--with-scale" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("cloud", "message"),
+    [
+        (np.zeros((2, 3)), "at least 3"),
+        (np.full((50, 3), np.nan), "no finite points"),
+        (np.ones((50, 3)), "same point"),
+        (np.zeros((4, 2)), r"\[N, 3\]"),
+        (np.zeros((0, 3)), "no finite points"),
+    ],
+)
+def test_no_cloud_no_registration(room: NDArray[np.float64], cloud: NDArray, message: str) -> None:
+    """Clear errors that name the argument."""
+    with pytest.raises(ValueError, match=message):
+        register(cloud, room[::20])
+    with pytest.raises(ValueError, match="target"):
+        register(room[::20], cloud)
+
+
+def test_lines_planes_and_few_points(room: NDArray[np.float64]) -> None:
+    """Shapes that fix no pose get a stated answer."""
+    rng = np.random.default_rng(0)
+    line = np.outer(rng.uniform(size=500), [1.0, 2.0, 3.0])
+    plane = np.column_stack([rng.uniform(size=(5000, 2)), np.zeros(5000)])
+    assert "one line" in register(line, room[::20]).reason
+    assert "one plane" in register(room[::20], plane).reason
+    for few in (room[:3], room[:20], np.repeat(room[:10], 30, axis=0)):
+        found = register(few, room[::20])
+        assert not found.converged and found.reason
+
+
+def test_nan_rows_and_duplicates_change_little(room: NDArray[np.float64]) -> None:
+    """As in organized depth images, and in clouds that were concatenated twice."""
+    truth = motion(11)
+    source = moved(room[::3], np.linalg.inv(truth))
+    source = np.concatenate([source, source, np.full((500, 3), np.nan)])
+    found = register(source, room[1::3])
+    assert found.converged and degrees_between(found.T_target_source, truth) < 0.3
+
+
+def test_a_symmetric_box_is_ambiguous() -> None:
+    """A cube fits itself in 24 ways, none of which is the answer."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-1, 1, (20_000, 3))
+    axis = rng.integers(0, 3, len(points))
+    points[np.arange(len(points)), axis] = rng.choice([-1.0, 1.0], len(points))
+    assert not register(moved(points[::2], motion(3)), points[1::2]).converged
+
+
+@pytest.mark.parametrize("name", ["kitti", "bunny"])
+def test_real_scans(shared_data: Path, name: str) -> None:
+    """Strict success from a random start: 1 degree, and 10 cm or 5 mm."""
+    folder = shared_data / "registration"
+    if name == "kitti":
+        folder, files, limit = folder / "kitti_pair", ("source.ply", "target.ply"), 0.1
+        truth = np.loadtxt(folder / "T_target_source.txt")
+    else:
+        folder, files, limit = folder / "stanford_bunny", ("bun045.ply", "bun000.ply"), 0.005
+        truth = np.loadtxt(folder / "T_bun045_to_bun000.txt")
+    source, target = (as_cloud(folder / file).points for file in files)
+    start = motion(1, reach=float(np.ptp(target, axis=0).max()))
+    found = register(moved(source, start), target)
+    assert found.converged, found.reason
+    assert degrees_between(found.T_target_source @ start, truth) < 1
+    assert np.linalg.norm((found.T_target_source @ start - truth)[:3, 3]) < limit
+
+
+def test_halves_of_a_trained_scene(shared_data: Path) -> None:
+    """Disjoint Gaussians, unknown scale: within 0.5 degrees and 0.5 %."""
+    gaussians = load(shared_data / "splats/toy-cat/scene.compressed.ply")
+    order = torch.randperm(len(gaussians), generator=torch.Generator().manual_seed(0))
+    matrix = torch.from_numpy(motion(4))
+    truth = Similarity(3.7, matrix[:3, :3], matrix[:3, 3])
+    source = gaussians[order[::2]].transformed(truth.inverse())
+    found = register(source, gaussians[order[1::2]], with_scale=True)
+    assert found.converged, found.reason
+    assert abs(found.scale / 3.7 - 1) < 0.005
+    assert degrees_between(found.T_target_source, truth.matrix().numpy()) < 0.5
