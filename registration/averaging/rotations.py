@@ -92,7 +92,12 @@ def _flag_median(graph: RotationGraph, anchors: np.ndarray) -> np.ndarray:
         tree_start(graph, support * graph.edge_weights),
     ]
     found = [_median_from(graph, start, anchors) for start in starts]
-    found = [_median_from(graph, medoid_sweeps(graph, guess), anchors, 1e-1) for guess in found]
+    if so3.angles(*found).max() < 1e-2:  # the same valley
+        found = found[:1]
+    for number, guess in enumerate(found):
+        leapt = medoid_sweeps(graph, guess)
+        if not np.array_equal(leapt, guess):
+            found[number] = _median_from(graph, leapt, anchors, 1e-1)
     costs = [float(graph.edge_weights @ flag_distances(graph, guess)) for guess in found]
     return found[int(np.argmin(costs))]
 
@@ -101,7 +106,7 @@ def _median_from(
     graph: RotationGraph, rotations: np.ndarray, anchors: np.ndarray, smoothing: float = 0.5
 ) -> np.ndarray:
     """Weiszfeld's weights 1 / max(d, eps), eps falling: medians of ever less smoothed distances."""
-    for eps in np.geomspace(smoothing, 1e-3, 12):
+    for eps in np.geomspace(smoothing, 1e-3, 8):
         for _ in range(4):
             weights = graph.edge_weights / np.maximum(flag_distances(graph, rotations), eps)
             rotations, step = flag_descent(graph, rotations, weights, anchors)

@@ -61,10 +61,10 @@ def test_exact_graphs_are_solved_exactly(method: RotationMethod, num_nodes: int)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.2, 0.4])
-@pytest.mark.parametrize("noise", [1.0, 5.0])
+@pytest.mark.parametrize("noise", [3.0])
 def test_flag_median_is_no_worse_than_its_rivals(rate: float, noise: float) -> None:
     found: dict[str, list[float]] = {method: [] for method in METHODS}
-    for seed in range(3):
+    for seed in range(2):
         made = random_graph(40, degree=10.0, noise_deg=noise, outlier_rate=rate, seed=seed)
         for method in METHODS:
             rotations = average_rotations(made.graph, method=method).rotations
