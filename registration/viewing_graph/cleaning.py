@@ -48,9 +48,9 @@ def clean(
     it. Triples vote first; quadruples then vote alone, as triples that close say nothing about
     what only quadruples see.
 
-    Real matches err together (lens distortion, repeated texture), so deviations that were estimated
-    from their spread are too small. The best fifth of the cycles is good: where its scores are larger
-    than chance allows, all deviations are enlarged by that factor.
+    Real matches err together (lens distortion, repeated texture), so deviations estimated
+    from their spread are too small. The best fifth of the cycles is good: where its scores are
+    larger than chance allows, all deviations are enlarged by that factor.
 
     Args:
         graph: The viewing graph.
