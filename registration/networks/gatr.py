@@ -182,4 +182,3 @@ def _query_distance(x: Tensor) -> Tensor:
 def _key_distance(x: Tensor) -> Tensor:
     w, p = _normalized_points(x)
     return torch.cat([w.square(), p.square().sum(-1, True), w * p], dim=-1)
-
