@@ -246,7 +246,8 @@ def _solve(
     reference = int(np.flatnonzero(solved.components == 0)[0])
     poses = np.where(aligned[:, None, None], solved.T_world_node, np.eye(4))
     facts = {
-        pair: (solved.confidence[e] > 0.5, not solved.unverified[e]) for e, pair in enumerate(used)
+        pair: (bool(solved.confidence[e] > 0.5), not solved.unverified[e])
+        for e, pair in enumerate(used)
     }
     listed = tuple(
         _scan_pair(pair, result, poses, aligned, *facts.get(pair, (False, False)))
@@ -309,7 +310,7 @@ def _confirmed(
 
 def _agree(a: np.ndarray, b: np.ndarray, size: float) -> bool:
     turn, shift = _difference(a, b)
-    return turn <= _AGREEING_TURN and shift <= _AGREEING_SHIFT * size
+    return bool(turn <= _AGREEING_TURN and shift <= _AGREEING_SHIFT * size)
 
 
 def _diameter(scan: Any) -> float:

@@ -102,8 +102,10 @@ class PrincipalSubbundle:
             covectors: Unit vectors in the principal subspaces there.
             length: Of every geodesic, in the unit of the points.
             num_steps: Number T of points on each.
-            level: Bring every point back to the ridge (see `on_ridge`), so that noise does not
-                add up along the way; False follows the equations alone.
+            level: Bring every point back to the ridge (see `on_ridge`) and the covector back to its
+                subspace and length, so that errors do not add up along the way: exact where the
+                subspaces are tangent to surfaces, which then hold the geodesics. False follows the
+                equations alone.
         """
         parts = [
             self._walk(starts[n : n + _CHUNK], covectors[n : n + _CHUNK], length, num_steps, level)
@@ -119,14 +121,22 @@ class PrincipalSubbundle:
             dx, dp = self._flow(x, p)
             dx, dp = self._flow(x + h / 2 * dx, p + h / 2 * dp)
             moved = x + h * dx
+            p = p + h * dp
             if level:
-                moved = self.on_ridge(moved, steps=1)
+                moved, p = self._leveled(moved, p)
             gone |= ~(np.linalg.norm(moved - x, axis=1) <= 2 * h)
             x = np.where(gone[:, None], x, moved)
-            p = np.where(gone[:, None], 0.0, p + h * dp)
+            p = np.where(gone[:, None], 0.0, p)
             gone |= self.tree.query(x)[0] > self.width
             path.append(np.where(gone[:, None], np.nan, x))
         return np.stack(path, axis=1)
+
+    def _leveled(self, x: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean, _, vectors = self.frames(x)
+        inside, normal = vectors[:, :, : self.k], vectors[:, :, self.k :]
+        x = x + (normal @ (normal.swapaxes(1, 2) @ (mean - x)[..., None]))[..., 0]
+        p = (inside @ (inside.swapaxes(1, 2) @ p[..., None]))[..., 0]
+        return x, p / np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-12)
 
     def _weights(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         distances, index = self.tree.query(x, self._neighbors)

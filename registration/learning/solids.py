@@ -52,13 +52,8 @@ def _tetrahedron(n: int, g: torch.Generator) -> Tensor:
 
 
 def _helix(n: int, g: torch.Generator) -> Tensor:
-    """Right-handed; only a network that tells mirror images apart can name it."""
     u = 4 * math.pi * torch.rand(n, generator=g)
     return torch.stack([u.cos(), u.sin(), u / (2 * math.pi) - 1], dim=1)
-
-
-def _left_helix(n: int, g: torch.Generator) -> Tensor:
-    return _helix(n, g) * torch.tensor([1.0, 1.0, -1.0])
 
 
 SOLIDS: dict[str, Callable[[int, torch.Generator], Tensor]] = {
@@ -72,9 +67,6 @@ SOLIDS: dict[str, Callable[[int, torch.Generator], Tensor]] = {
     "helix": _helix,
 }
 """Samplers of the classes."""
-
-HELICES = {"right": _helix, "left": _left_helix}
-"""Two classes that are mirror images of each other."""
 
 
 def sample_solids(

@@ -41,11 +41,10 @@ def product_invariants(vectors: list[Tensor]) -> tuple[Tensor, Tensor]:
     zero = torch.zeros_like(first[..., 0])
     product: MultivectorParts = (zero, first, torch.zeros_like(first), zero)
     found = [_length(first)]
-    for vector in vectors[1:]:
+    for number, vector in enumerate(vectors[1:], start=2):
         product = times_vector(product, vector)
-        even = len(found) % 2 == 1
         scalar, u, b, t = product
-        found += [scalar, _length(b)] if even else [_length(u), t]
+        found += [scalar, _length(b)] if number % 2 == 0 else [_length(u), t]
     odd = len(vectors) % 2 == 1
     # A product of an even number of vectors has no vector part: the sum of the factors stands in.
     covariant = product[1] if odd else torch.stack(vectors).sum(dim=0)
@@ -101,7 +100,7 @@ class GeometricAttentionBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self.k, self.radius, self.channels = k, radius, channels
-        self.start = nn.Parameter(torch.zeros(channels))
+        self.start = nn.Parameter(0.1 * torch.randn(channels))
         self.layers = nn.ModuleList(GeometricAttention(channels, rank=rank) for _ in range(depth))
         self.mixers = nn.ModuleList(_mlp(2 * channels, channels, channels) for _ in range(depth))
 
