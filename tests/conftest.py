@@ -11,7 +11,9 @@ from jaxtyping import install_import_hook
 
 # Annotations such as Float[Tensor, "N 3"] are enforced in tests and free in production. This runs
 # before any test module is imported, so every import of our packages below is checked.
-install_import_hook(["captures", "runs", "vq", "splats", "registration", "viewer"], "beartype.beartype")
+install_import_hook(
+    ["captures", "runs", "vq", "splats", "registration", "viewer"], "beartype.beartype"
+)
 
 # What a test reads from the console is the same on a terminal, in a pipe and in CI.
 for variable in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):

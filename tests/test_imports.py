@@ -26,6 +26,7 @@ HEAVY = {
     "constriction",
     "faiss",
     "gsplat",
+    "gtsam",
     "kiss_matcher",
     "laspy",
     "lpips",

@@ -1,7 +1,8 @@
 """Contrastive training of invariant colors on clouds: equal places equal, other places not.
 
-Reference: Haitman, Efraim and Francos, "UMERegRobust", ECCV 2024 (its pointwise term); the clouds
-are two samplings of one surface, so that only the place and not the sampling is learned.
+Reference: Haitman, Efraim and Francos, "UMERegRobust", ECCV 2024: what is contrasted are the spans
+of the moments of whole neighborhoods. The clouds are two samplings of one surface, so that only the
+place and not the sampling is learned.
 """
 
 from __future__ import annotations
@@ -17,17 +18,22 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
-from ..networks import BackboneName, Coloring
+from ..networks import BackboneName, Coloring, ShapeBackbone
+from .spans import moment_bases, span_distances, span_loss
 
 
 @dataclass(frozen=True, kw_only=True)
 class ColorsConfig:
     """How colors are trained."""
 
-    backbone: BackboneName = "deep-sets"
-    """Network; deep-sets is the fastest, ponita sees the most."""
-    channels: int = 32
+    backbone: BackboneName = "shape"
+    """What is trained; shape begins at the untrained colors, the networks from nothing."""
+    channels: int = 24
     """Colors per point."""
+    radius: float = 0.3
+    """Of neighborhoods, in the largest extent of the cloud."""
+    keypoints: int = 160
+    """Neighborhoods that are contrasted in a step."""
     points: int = 1500
     """Points of the denser of the two samplings in a step."""
     temperature: float = 0.1
@@ -52,7 +58,10 @@ class ColorsMethod:
             )
         torch.manual_seed(seed)
         self.config, self.clouds = config, [_unit(cloud) for cloud in clouds]
-        self.coloring = Coloring(config.backbone, channels=config.channels)
+        radius = config.radius if config.backbone == "shape" else None
+        self.coloring = Coloring(config.backbone, channels=config.channels, radius=radius)
+        if isinstance(self.coloring.backbone, ShapeBackbone):
+            self.coloring.backbone.fit([cloud[:3000] for cloud in self.clouds[:6]])
         self.optimizer = torch.optim.AdamW(self.coloring.parameters(), lr=config.learning_rate)
         self._rng = np.random.default_rng(seed)
         self._recent = 0.0
@@ -60,25 +69,23 @@ class ColorsMethod:
     def step(self, step: int, progress: float) -> dict[str, float | Tensor]:
         """Two samplings of one cloud: matched points against all others."""
         self.optimizer.param_groups[0]["lr"] = self.config.learning_rate * 0.1**progress
-        a, b, spacing = self._samplings()
-        matched, away = _matches(a, b, spacing)
+        a, b = self._samplings()
+        matched, away = _matches(a, b, self.config)
         if len(matched) < 16:
             return {"loss": 0.0, "accuracy": self._recent}
-        first = self.coloring(torch.from_numpy(a).float())[matched[:, 0]]
-        second = self.coloring(torch.from_numpy(b).float())[matched[:, 1]]
-        similarity = first @ second.T / self.config.temperature
-        similarity = similarity.masked_fill(~away, -torch.inf)
-        target = torch.arange(len(matched))
-        loss = nn.functional.cross_entropy(similarity, target)
+        bases = [
+            moment_bases(x, self.coloring(torch.from_numpy(x).float()), rows, self.config.radius)
+            for x, rows in ((a, matched[:, 0]), (b, matched[:, 1]))
+        ]
+        loss, hits = span_loss(span_distances(*bases), away, temperature=self.config.temperature)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.coloring.parameters(), 1.0)
         self.optimizer.step()
-        hits = (similarity.argmax(dim=1) == target).float().mean()
         self._recent = float(hits)
         return {"loss": loss.detach(), "accuracy": hits}
 
-    def _samplings(self) -> tuple[np.ndarray, np.ndarray, float]:
+    def _samplings(self) -> tuple[np.ndarray, np.ndarray]:
         """Two noisy samplings of part of one cloud; the second is up to three times sparser."""
         cloud = self.clouds[int(self._rng.integers(len(self.clouds)))]
         n = min(self.config.points, len(cloud))
@@ -91,8 +98,7 @@ class ColorsMethod:
         direction = self._rng.normal(size=3)
         heights = parts[1] @ (direction / np.linalg.norm(direction))
         parts[1] = parts[1][heights <= np.quantile(heights, self._rng.uniform(0.6, 1.0))]
-        spacing = float(np.median(cKDTree(parts[0]).query(parts[0], 2)[0][:, 1]))
-        return parts[0], parts[1], spacing
+        return parts[0], parts[1]
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimizer and the state of the sampler."""
@@ -137,13 +143,13 @@ def _unit(cloud: np.ndarray) -> np.ndarray:
     return (cloud - cloud.mean(axis=0)) / max(float(np.ptp(cloud, axis=0).max()), 1e-12)
 
 
-def _matches(a: np.ndarray, b: np.ndarray, spacing: float) -> tuple[np.ndarray, Tensor]:
+def _matches(a: np.ndarray, b: np.ndarray, config: ColorsConfig) -> tuple[np.ndarray, Tensor]:
     """Mutual nearest points of both, and which of them are far enough apart to be others."""
-    to_b, to_a = cKDTree(b).query(a)[1], cKDTree(a).query(b)
-    mutual = np.flatnonzero(to_b[to_a[1]] == np.arange(len(b)))
-    close = mutual[to_a[0][mutual] < 1.5 * spacing][:512]
-    matched = np.stack([to_a[1][close], close], axis=1)
+    to_b, (distances, to_a) = cKDTree(b).query(a)[1], cKDTree(a).query(b)
+    mutual = np.flatnonzero(to_b[to_a] == np.arange(len(b)))
+    close = mutual[distances[mutual] < 0.15 * config.radius][: config.keypoints]
+    matched = np.stack([to_a[close], close], axis=1)
     places = torch.from_numpy(b[close])
-    away = torch.cdist(places, places) > 6 * spacing
+    away = torch.cdist(places, places) > 0.5 * config.radius
     away.fill_diagonal_(True)
     return matched, away

@@ -64,36 +64,3 @@ def _spans(cloud: np.ndarray, colors: np.ndarray, centers: np.ndarray, radius: f
         basis = np.linalg.qr(moments)[0]
         found.append((basis @ basis.T)[rows, columns] * weights)
     return np.array(found)
-
-
-def shape_colors(
-    clouds: list[Float[np.ndarray, "_ 3"]], *, radius: float, channels: int = 24
-) -> Colors:
-    """Untrained colors: soft membership in clusters of local shape at three scales.
-
-    Linearity, planarity and sphericity of the covariance in balls of a fifth, two and three fifths
-    of `radius`, clustered over `clouds`.
-    """
-    from scipy.cluster.vq import kmeans2
-
-    def features(cloud: np.ndarray) -> np.ndarray:
-        tree, parts = cKDTree(cloud), []
-        for part in (0.2, 0.4, 0.6):
-            values = []
-            for near in tree.query_ball_point(cloud, part * radius):
-                away = cloud[near] - cloud[near].mean(axis=0)
-                values.append(np.linalg.eigvalsh(away.T @ away / len(near)))
-            small, middle, large = np.sqrt(np.maximum(np.array(values), 0)).T
-            large = np.maximum(large, 1e-12)
-            parts += [(large - middle) / large, (middle - small) / large, small / large]
-        return np.stack(parts, axis=1)
-
-    table = np.concatenate([features(cloud)[::4] for cloud in clouds])
-    centers = kmeans2(table, channels, seed=0, minit="++")[0]
-
-    def colors(cloud: np.ndarray) -> np.ndarray:
-        squared = ((features(cloud)[:, None] - centers[None]) ** 2).sum(axis=2)
-        shares = np.exp(-(squared - squared.min(axis=1, keepdims=True)) / (2 * 0.12**2))
-        return shares / shares.sum(axis=1, keepdims=True)
-
-    return colors

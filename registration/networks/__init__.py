@@ -5,6 +5,7 @@ from .deep_sets import DeepSet, DeepSetsBackbone, EquivariantLayer, OutlierDetec
 from .gatr import Gatr, GatrBackbone, GatrBlock
 from .geometric_attention import GeometricAttention, GeometricAttentionBackbone
 from .ponita import PonitaBackbone, PonitaBlock
+from .shape_backbone import ShapeBackbone
 
 __all__ = [
     "BACKBONES",
@@ -21,4 +22,5 @@ __all__ = [
     "OutlierDetector",
     "PonitaBackbone",
     "PonitaBlock",
+    "ShapeBackbone",
 ]

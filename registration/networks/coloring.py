@@ -17,9 +17,10 @@ from .deep_sets import DeepSetsBackbone
 from .gatr import GatrBackbone
 from .geometric_attention import GeometricAttentionBackbone
 from .ponita import PonitaBackbone
+from .shape_backbone import ShapeBackbone
 
-BackboneName = Literal["deep-sets", "geometric-attention", "gatr", "ponita"]
-"""The networks that can color a cloud."""
+BackboneName = Literal["shape", "deep-sets", "geometric-attention", "gatr", "ponita"]
+"""What can color a cloud: kinds of local shape, or one of the networks."""
 
 BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "deep-sets": DeepSetsBackbone,
@@ -27,44 +28,50 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "gatr": GatrBackbone,
     "ponita": PonitaBackbone,
 }
-"""Constructors by name: (channels, *, radius) -> module of points to features."""
+"""The networks by name: (channels, *, radius) -> module of points to features."""
 
 
 class Coloring(nn.Module):
     """Non-negative colors of points that stay when the cloud is turned and shifted."""
 
     def __init__(
-        self, name: BackboneName = "deep-sets", *, channels: int = 32, radius: float | None = None
+        self, name: BackboneName = "shape", *, channels: int = 24, radius: float | None = None
     ) -> None:
         super().__init__()
         if name not in get_args(BackboneName):
-            raise ValueError(f"`name` must be one of {', '.join(BACKBONES)}, got {name!r}.")
+            raise ValueError(
+                f"`name` must be one of {', '.join(get_args(BackboneName))}, got {name!r}."
+            )
         self.name, self.num_channels, self.radius = name, channels, radius
-        self.backbone = BACKBONES[name](channels, radius=radius)
+        constructor = ShapeBackbone if name == "shape" else BACKBONES[name]
+        self.backbone = constructor(channels, radius=radius)
+        # A network's features begin at the size of one; what makes a firm color is learned.
+        self.sharpness = nn.Parameter(torch.tensor(1.0 if name == "shape" else 4.0))
 
-    def forward(self, points: Float[Tensor, "*batch n 3"]) -> Float[Tensor, "*batch n C"]:
-        """Features of length 1, for contrastive losses."""
-        return nn.functional.normalize(self.backbone(points), dim=-1)
-
-    def colors(
-        self, points: Float[Tensor, "n 3"], *, sharpness: float = 4.0
-    ) -> Float[Tensor, "n C"]:
+    def forward(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n C"]:
         """Soft membership of each point in each channel: positive, rows sum to 1.
 
         Args:
-            points: Any frame; in the units of `radius` if the network has one.
-            sharpness: Factor on unit features before the softmax.
+            points: Any frame; in the units of `radius` if there is one.
         """
+        features = self.backbone(points.to(self.sharpness.dtype))
+        if self.name != "shape":
+            features = nn.functional.layer_norm(features, features.shape[-1:])
+        return (self.sharpness * features).softmax(dim=-1)
+
+    def colors(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n C"]:
+        """`forward` without gradients."""
         with torch.no_grad():
-            features = self(points.to(next(self.parameters()).dtype))
-        return (sharpness * features * self.num_channels**0.5 / 2).softmax(dim=-1)
+            return self(points)
 
     def save(self, path: Path) -> Path:
         """Write weights and settings as .npz of plain arrays."""
         import numpy as np
 
         settings = {"name": self.name, "channels": self.num_channels, "radius": self.radius}
-        arrays = {f"weights/{key}": value.numpy() for key, value in self.state_dict().items()}
+        arrays = {
+            f"weights/{key}": value.detach().numpy() for key, value in self.state_dict().items()
+        }
         with replacing(path) as file:
             text = np.frombuffer(json.dumps(settings).encode(), np.uint8)
             np.savez(file, settings=text, **arrays)

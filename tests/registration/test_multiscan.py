@@ -180,3 +180,19 @@ def test_verb_registers_real_scans(
     assert truth and len(summary["T_world_scan"][str(scans[0])]) == 4
     assert main(["register", str(scans[0]), str(out)]) == 1
     assert "two scans or more" in capsys.readouterr().err
+
+
+def test_a_small_disagreement_in_one_triangle_is_noise() -> None:
+    oracle = Oracle(3)
+    bent = np.eye(4)
+    bent[:3, :3] = so3.exp(np.radians([0.5, 0, 0]))
+
+    def registrar(source: np.ndarray, target: np.ndarray) -> Found:
+        found = oracle(source, target)
+        if {int(source[0, 0]), int(target[0, 0])} == {0, 2}:
+            found.T_target_source = found.T_target_source @ bent
+        return found
+
+    found = register_many(oracle.scans, registrar=registrar)
+    assert all(pair.used and pair.verified for pair in found.pairs)
+    assert max(np.degrees(pair.rotation_residual) for pair in found.pairs) < 0.3

@@ -14,7 +14,6 @@ from registration.networks import (
     DeepSet,
     EquivariantLayer,
     Gatr,
-    GatrBackbone,
     GeometricAttention,
     OutlierDetector,
 )
@@ -73,14 +72,11 @@ def test_a_fixed_radius_sees_scale_and_gradients_flow(name: str) -> None:
     assert not [n for n in missing if not any(part in n for part in allowed)]
 
 
-@pytest.mark.parametrize(("name", "told"), [("gatr", True), ("deep-sets", False)])
-def test_mirror_images_are_told_by_those_that_can(name: str, told: bool) -> None:
-    # Three blocks make the line of two points, the volume of two lines, and of that a scalar.
-    net = (GatrBackbone(16, depth=4, k=6) if told else BACKBONES[name](16)).double()
+def test_deep_sets_see_no_difference_between_mirror_images() -> None:
+    net = BACKBONES["deep-sets"](16).double()
     cloud = torch.randn(50, 3, dtype=torch.float64)
     mirrored = net(cloud * torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))
-    change = (mirrored - net(cloud)).abs().max() / net(cloud).abs().max()
-    assert change > 1e-9 if told else change < 1e-11
+    assert (mirrored - net(cloud)).abs().max() < 1e-11 * net(cloud).abs().max()
 
 
 def test_triples_of_vectors_tell_mirror_images() -> None:
@@ -165,12 +161,12 @@ def test_deep_sets_permute_and_pool() -> None:
     assert sorted(shuffled.tolist()) == pytest.approx(sorted(detector(cloud).tolist()))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "shape"])
 def test_colors_are_shares_and_survive_the_disk(name, tmp_path: Path) -> None:
     coloring = Coloring(name, channels=12)
     cloud = torch.randn(64, 3)
     colors = coloring.colors(cloud)
-    assert colors.shape == (64, 12) and (colors > 0).all()
+    assert colors.shape == (64, 12) and (colors >= 0).all()
     assert torch.allclose(colors.sum(dim=1), torch.ones(64), atol=1e-5)
     again = Coloring.load(coloring.save(tmp_path / "coloring.npz"))
     assert torch.equal(again.colors(cloud), colors)
