@@ -29,6 +29,10 @@ SUITES = (
     "formats",
     "formats_fuzz",
     "registration",
+    "averaging",
+    "viewing_graph",
+    "point_networks",
+    "subbundles",
 )
 """Each is the module `benchmarks.<name>` with `run(*, quick) -> Iterator[Metric]`."""
 

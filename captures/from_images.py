@@ -54,6 +54,9 @@ class FromImagesOptions:
 Progress = Callable[[str, int, int | None], None]
 """Called with the phase, what is done and how much there is (None where unknown)."""
 
+MatchCheck = Callable[[Path], None]
+"""Called with the COLMAP database of verified matches before mapping; may remove pairs from it."""
+
 
 def from_images(
     source: str | Path,
@@ -62,6 +65,7 @@ def from_images(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
+    check_matches: MatchCheck | None = None,
 ) -> ReconstructionReport:
     """Solves the poses of photos or of a video's frames and writes a COLMAP capture to `out`.
 
@@ -74,6 +78,7 @@ def from_images(
         options: None takes the defaults.
         overwrite: replace an existing `out`.
         progress: told about every phase.
+        check_matches: looks at the matches, and may remove some, before they are mapped.
 
     Raises:
         FileNotFoundError: `source` is missing or holds no images.
@@ -101,6 +106,9 @@ def from_images(
         ordered = options.matcher == "auto" and source.is_file()
         matcher = "sequential" if ordered else options.matcher
         match(work / "database.db", names, matcher=matcher, threads=_threads(options))
+        if check_matches is not None:
+            tell("Checking", 0, None)
+            check_matches(work / "database.db")
         model = _map(pycolmap, work, names, options, tell)
         tell("Undistortion", 0, None)
         _undistort(pycolmap, work, made, model)

@@ -22,6 +22,8 @@ ALL_PAIRS_LIMIT = 16
 
 _AGREEING_TURN = np.radians(5.0)  # of two unsure registrations that confirm each other
 _AGREEING_SHIFT = 0.05  # the same, in diameters of the scan
+_LEAST_TURN = np.radians(0.5)  # noise of good registrations: real scans are not rigid to less
+_LEAST_SHIFT = 0.005  # the same, in diameters
 
 
 @runtime_checkable
@@ -206,25 +208,20 @@ def _check_result(result: PairwiseResult, source: int, target: int) -> None:
 
 
 def _bridging_rounds(count: int, runner: _Pairs) -> Iterable[list[tuple[int, int]]]:
-    """While the graph has parts, the untried pairs between the largest and the others."""
+    """While the graph has parts, untried pairs between the largest and the others, near first."""
     if count <= ALL_PAIRS_LIMIT:
         return
-    for _ in range(count):
+    while True:
         labels = runner.graph(count, runner.sure).components()
-        outside = np.flatnonzero(labels != 0)
-        if outside.size == 0:
-            return
-        inside = np.flatnonzero(labels == 0)
-        scan = int(outside[0])
-        nearest = inside[np.argsort(np.abs(inside - scan), kind="stable")]
         untried = [
-            (max(scan, i), min(scan, i))
-            for i in nearest.tolist()
-            if (max(scan, i), min(scan, i)) not in runner.found
+            (max(i, j), min(i, j))
+            for i in np.flatnonzero(labels == 0).tolist()
+            for j in np.flatnonzero(labels != 0).tolist()
+            if (max(i, j), min(i, j)) not in runner.found
         ]
         if not untried:
             return
-        yield untried[:8]
+        yield sorted(untried, key=lambda pair: (pair[0] - pair[1], pair))[:ALL_PAIRS_LIMIT]
 
 
 def _solve(
@@ -234,11 +231,17 @@ def _solve(
     graph = runner.graph(count, used)
     relative = graph.relative()
     cycles = triangles(RotationGraph(count, graph.edges, relative.rotations))
-    solved = optimize_poses(graph, with_scale=with_scale, method=method)
+    size = float(np.median([_diameter(scan) for scan in scans]))
+    options = {
+        "with_scale": with_scale,
+        "method": method,
+        "least_noise": (float(_LEAST_TURN), _LEAST_SHIFT * size),
+    }
+    solved = optimize_poses(graph, **options)
     confirmed = _confirmed(scans, runner, solved.T_world_node, solved.components == 0)
     if confirmed:
         used = [*used, *confirmed]
-        solved = optimize_poses(runner.graph(count, used), with_scale=with_scale, method=method)
+        solved = optimize_poses(runner.graph(count, used), **options)
     aligned = solved.components == 0
     # One scan is aligned to nothing unless it is the only one.
     if count > 1 and aligned.sum() == 1:
@@ -246,7 +249,8 @@ def _solve(
     reference = int(np.flatnonzero(solved.components == 0)[0])
     poses = np.where(aligned[:, None, None], solved.T_world_node, np.eye(4))
     facts = {
-        pair: (solved.confidence[e] > 0.5, not solved.unverified[e]) for e, pair in enumerate(used)
+        pair: (bool(solved.confidence[e] > 0.5), not solved.unverified[e])
+        for e, pair in enumerate(used)
     }
     listed = tuple(
         _scan_pair(pair, result, poses, aligned, *facts.get(pair, (False, False)))
@@ -309,7 +313,7 @@ def _confirmed(
 
 def _agree(a: np.ndarray, b: np.ndarray, size: float) -> bool:
     turn, shift = _difference(a, b)
-    return turn <= _AGREEING_TURN and shift <= _AGREEING_SHIFT * size
+    return bool(turn <= _AGREEING_TURN and shift <= _AGREEING_SHIFT * size)
 
 
 def _diameter(scan: Any) -> float:

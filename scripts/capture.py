@@ -34,6 +34,9 @@ class CaptureConfig(Common):
     """Features kept per image; the default is 8192 for photos and 2048 for a video's frames."""
     intrinsics: Path | None = None
     """Text file with the known 3 x 3 pinhole matrix; it is then kept fixed."""
+    check_graph: bool = False
+    """Before mapping, remove image pairs whose fundamental matrices contradict those around them,
+    as pairs of look-alike places do."""
     overwrite: bool = False
     """Replace OUT if it exists."""
 
@@ -51,6 +54,12 @@ class _PhaseBar:
                 self.progress.update(task, total=1, completed=1)
             self.tasks[phase] = self.progress.add_task(phase, total=total)
         self.progress.update(self.tasks[phase], completed=done, total=total)
+
+
+def _clean_graph(database: Path) -> None:
+    from registration.viewing_graph import clean_database
+
+    console.print(clean_database(database).verdict)
 
 
 def run(config: CaptureConfig) -> dict[str, Any]:
@@ -73,6 +82,7 @@ def run(config: CaptureConfig) -> dict[str, Any]:
             options,
             overwrite=config.overwrite,
             progress=_PhaseBar(progress),
+            **({"check_matches": _clean_graph} if config.check_graph else {}),
         )
     console.print(report.verdict)
     console.print(

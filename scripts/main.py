@@ -22,12 +22,13 @@ VERBS = {
     "render": "a camera path to a video or frames",
     "register": "many scans into one frame, and their merged cloud",
     "align": "a cloud or splat scene onto another, with its scale if asked",
+    "learn-colors": "train invariant colors of clouds for matching",
     "convert": "a splat file to another format, with a report of what that costs",
     "view": "look at scenes in the browser",
     "info": "what is inside a file, run or capture",
     "bench": "measure this machine against the committed baseline",
 }
-"""Every verb, implemented by the module `scripts.<verb>`, and what it does."""
+"""Every verb, implemented by the module `scripts.<verb>` (- as _), and what it does."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +66,7 @@ def suggestion(kind: str, found: str, known: Sequence[str] | dict[str, str]) -> 
 
 
 def _overview() -> str:
-    lines = [f"  {verb:<9} {summary}" for verb, summary in VERBS.items()]
+    lines = [f"  {verb:<12} {summary}" for verb, summary in VERBS.items()]
     return (
         "usage: fieldwright VERB [options]\n\n"
         + "\n".join(lines)
@@ -80,7 +81,7 @@ def _run_verb(verb: str, args: list[str]) -> int:
     wants_json = "--json" in args
     stdout = sys.stdout
     try:
-        module = importlib.import_module(f"{__package__ or 'scripts'}.{verb}")
+        module = importlib.import_module(f"{__package__ or 'scripts'}.{verb.replace('-', '_')}")
         config = _parse(module, verb, args)
         with redirect_stdout(sys.stderr if wants_json else stdout):
             set_up(config)

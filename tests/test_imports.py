@@ -29,6 +29,7 @@ HEAVY = {
     "faiss",
     "fast_simplification",
     "gsplat",
+    "gtsam",
     "kiss_matcher",
     "laspy",
     "lpips",

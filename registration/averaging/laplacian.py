@@ -7,6 +7,8 @@ from jaxtyping import Float, Int
 from scipy.sparse import coo_matrix, csc_matrix
 from scipy.sparse.linalg import splu
 
+_DENSE_NODES = 150  # up to which a dense solve is faster than setting up a sparse one
+
 
 def solve_laplacian(
     num_nodes: int,
@@ -33,6 +35,10 @@ def solve_laplacian(
     rows = np.concatenate([np.arange(num_nodes), i[free], j[free]])
     columns = np.concatenate([np.arange(num_nodes), j[free], i[free]])
     values = np.concatenate([diagonal, -weights[free], -weights[free]])
+    if num_nodes <= _DENSE_NODES:
+        dense = np.zeros((num_nodes, num_nodes))
+        np.add.at(dense, (rows, columns), values)
+        return np.linalg.solve(dense, np.where(held[:, None], 0.0, right))
     matrix: csc_matrix = coo_matrix((values, (rows, columns)), (num_nodes, num_nodes)).tocsc()
     right = np.where(held[:, None], 0.0, right)
     return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0).solve(right)

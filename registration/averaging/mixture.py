@@ -25,7 +25,11 @@ class NoiseMixture:
 
 
 def fit_mixture(
-    residuals: Float[np.ndarray, "E"], weights: Float[np.ndarray, "E"], unknowns: int
+    residuals: Float[np.ndarray, "E"],
+    weights: Float[np.ndarray, "E"],
+    unknowns: int,
+    *,
+    least_noise: float = 0.0,
 ) -> NoiseMixture:
     """Expectation maximization over residual angles; begun at their median.
 
@@ -34,12 +38,15 @@ def fit_mixture(
         weights: Inverse variances of the edges up to a factor.
         unknowns: Rotations that were fitted. The variance is divided by the edges that are left
             after them, as a fit lowers its own residuals.
+        least_noise: What the noise cannot be below, radians. Few edges do not show it: of three in
+            one triangle a median leaves two without residual.
     """
     lengths = residuals * np.sqrt(weights)
     redundancy = len(lengths) - unknowns
+    least_noise = max(least_noise, _LEAST_NOISE)
     if redundancy <= 0:
         return NoiseMixture(0.0, 1.0, np.ones(len(lengths)))
-    noise = max(float(np.median(lengths)) / _MEDIAN_LENGTH, _LEAST_NOISE)
+    noise = max(float(np.median(lengths)) / _MEDIAN_LENGTH, least_noise)
     share = 0.75
     confidence = np.ones(len(lengths))
     for _ in range(100):
@@ -48,7 +55,7 @@ def fit_mixture(
         confidence = 1 / (1 + np.exp(np.clip(log_wild - log_good, -50, 50)))
         good = float(confidence.sum())
         left = max(good - unknowns, 0.5 * good * redundancy / len(lengths), 1e-9)
-        fitted = max(float(np.sqrt(confidence @ lengths**2 / (3 * left))), _LEAST_NOISE)
+        fitted = max(float(np.sqrt(confidence @ lengths**2 / (3 * left))), least_noise)
         share = float(np.clip(good / len(lengths), 0.05, 0.999))
         done = abs(fitted - noise) <= 1e-6 * noise
         noise = fitted

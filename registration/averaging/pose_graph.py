@@ -74,7 +74,11 @@ class OptimizedPoses:
 
 
 def optimize_poses(
-    graph: PoseGraph, *, with_scale: bool = False, method: RotationMethod = "flag-median"
+    graph: PoseGraph,
+    *,
+    with_scale: bool = False,
+    method: RotationMethod = "flag-median",
+    least_noise: tuple[float, float] = (0.0, 0.0),
 ) -> OptimizedPoses:
     """Poses that agree best with the edges, of which a minority may be wrong.
 
@@ -86,6 +90,9 @@ def optimize_poses(
         graph: The measurements.
         with_scale: Estimate similarities; otherwise the edges' scales must be 1.
         method: How rotations are averaged.
+        least_noise: Standard deviations per axis that rotations (radians) and translations have at
+            least. Few edges do not show their noise; without this, the largest of a few small
+            disagreements would count as an outlier.
 
     Raises:
         ValueError: an edge has a scale and `with_scale` is off, or a mirroring transform.
@@ -98,14 +105,14 @@ def optimize_poses(
             "pass with_scale=True, or register without scale."
         )
     rotations = RotationGraph(graph.num_nodes, graph.edges, measured.rotations, graph.weights)
-    averaged = average_rotations(rotations, method=method)
+    averaged = average_rotations(rotations, method=method, least_noise=least_noise[0])
     trusted = np.maximum(averaged.confidence, 1e-6) * rotations.edge_weights
     anchors = np.unique(averaged.components, return_index=True)[1]
     start = _placed(graph, measured, averaged.rotations, trusted, anchors, with_scale=with_scale)
     refined = refine_poses(
         graph.num_nodes, graph.edges, measured, start,
         weights=rotations.edge_weights, prior=averaged.confidence, anchors=anchors,
-        with_scale=with_scale,
+        with_scale=with_scale, least_noise=least_noise,
     )  # fmt: skip
     return _result(graph, refined.poses, refined.confidence, refined.residuals)
 

@@ -68,6 +68,7 @@ def refine_poses(
     prior: Float[np.ndarray, "E"],
     anchors: Int[np.ndarray, "A"],
     with_scale: bool,
+    least_noise: tuple[float, float] = (0.0, 0.0),
 ) -> Refined:
     """Levenberg-Marquardt on all poses with Geman-McClure's kernel, graduated.
 
@@ -83,6 +84,7 @@ def refine_poses(
         prior: What the rotations alone say of each edge; only the first kernel weights.
         anchors: One node per component, which stays.
         with_scale: Whether scales are unknowns.
+        least_noise: Least deviations of rotations (radians) and translations.
     """
     poses, confidence = start, prior
     if len(edges) == 0:
@@ -93,7 +95,7 @@ def refine_poses(
     residuals = _residuals(edges, measured, poses)
     width = 30.0
     for _ in range(_ITERATIONS):
-        sigma = _deviations(residuals, confidence * weights, edges, unknowns, columns)
+        sigma = _deviations(residuals, confidence * weights, edges, unknowns, columns, least_noise)
         scaled = residuals[:, :columns] / sigma[:columns] * np.sqrt(weights)[:, None]
         squares = (scaled**2).sum(axis=1) / columns
         confidence = (width**2 / (width**2 + squares)) ** 2
@@ -124,11 +126,14 @@ def _residuals(edges: np.ndarray, measured: Relative, poses: Poses) -> Float[np.
     return np.concatenate([turn, shift, scale[:, None]], axis=1)
 
 
-def _deviations(residuals, confidence, edges, unknowns: int, columns: int) -> np.ndarray:
+def _deviations(
+    residuals, confidence, edges, unknowns: int, columns: int, least: tuple[float, float]
+) -> np.ndarray:
     """Standard deviation of one coordinate of each kind, from edges in favor."""
     good = max(float(confidence.sum()), 1e-9)
     share = max(1 - unknowns / columns / len(edges), 0.05)
-    floors = np.array([1e-6, 1e-6 * max(float(np.median(np.abs(residuals[:, 3:6]))), 1e-6), 1e-6])
+    tiny = 1e-6 * max(float(np.median(np.abs(residuals[:, 3:6]))), 1e-6)
+    floors = (max(least[0], 1e-6), max(least[1], tiny), 1e-6)
     found = np.empty(7)
     for part, floor in zip((slice(0, 3), slice(3, 6), slice(6, 7)), floors, strict=True):
         dims = part.stop - part.start

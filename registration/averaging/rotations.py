@@ -38,7 +38,11 @@ class AveragedRotations:
 
 
 def average_rotations(
-    graph: RotationGraph, *, method: RotationMethod = "flag-median", polish: bool = True
+    graph: RotationGraph,
+    *,
+    method: RotationMethod = "flag-median",
+    polish: bool = True,
+    least_noise: float = 0.0,
 ) -> AveragedRotations:
     """Rotations R_i that agree best with the measured R_ij = R_i^T R_j.
 
@@ -56,6 +60,8 @@ def average_rotations(
             world frames.
         method: How to average.
         polish: End the flag median with the reweighted mean.
+        least_noise: Standard deviation per axis that measurements have at least, radians: small
+            disagreements then make no outliers where few edges show how large the noise is.
 
     Raises:
         ValueError: `method` is unknown.
@@ -70,10 +76,11 @@ def average_rotations(
         return AveragedRotations(identity, nothing, nothing, 0.0, labels)
     rotations = _SOLVERS[method](graph, anchors)
     if method == "flag-median" and polish:
-        rotations = _polished(graph, rotations, anchors)
+        rotations = _polished(graph, rotations, anchors, least_noise)
     rotations = rotations[anchors][labels].transpose(0, 2, 1) @ rotations
     residuals = edge_residuals(graph, rotations)
-    mixture = fit_mixture(residuals, graph.edge_weights, graph.num_nodes - len(anchors))
+    unknowns = graph.num_nodes - len(anchors)
+    mixture = fit_mixture(residuals, graph.edge_weights, unknowns, least_noise=least_noise)
     return AveragedRotations(rotations, residuals, mixture.confidence, mixture.noise, labels)
 
 
@@ -92,7 +99,12 @@ def _flag_median(graph: RotationGraph, anchors: np.ndarray) -> np.ndarray:
         tree_start(graph, support * graph.edge_weights),
     ]
     found = [_median_from(graph, start, anchors) for start in starts]
-    found = [_median_from(graph, medoid_sweeps(graph, guess), anchors, 1e-1) for guess in found]
+    if so3.angles(*found).max() < 1e-2:  # the same valley
+        found = found[:1]
+    for number, guess in enumerate(found):
+        leapt = medoid_sweeps(graph, guess)
+        if not np.array_equal(leapt, guess):
+            found[number] = _median_from(graph, leapt, anchors, 1e-1)
     costs = [float(graph.edge_weights @ flag_distances(graph, guess)) for guess in found]
     return found[int(np.argmin(costs))]
 
@@ -101,7 +113,7 @@ def _median_from(
     graph: RotationGraph, rotations: np.ndarray, anchors: np.ndarray, smoothing: float = 0.5
 ) -> np.ndarray:
     """Weiszfeld's weights 1 / max(d, eps), eps falling: medians of ever less smoothed distances."""
-    for eps in np.geomspace(smoothing, 1e-3, 12):
+    for eps in np.geomspace(smoothing, 1e-3, 8):
         for _ in range(4):
             weights = graph.edge_weights / np.maximum(flag_distances(graph, rotations), eps)
             rotations, step = flag_descent(graph, rotations, weights, anchors)
@@ -110,11 +122,13 @@ def _median_from(
     return rotations
 
 
-def _polished(graph: RotationGraph, rotations: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+def _polished(
+    graph: RotationGraph, rotations: np.ndarray, anchors: np.ndarray, least_noise: float
+) -> np.ndarray:
     unknowns = graph.num_nodes - len(anchors)
     for _ in range(30):
         residuals = edge_residuals(graph, rotations)
-        mixture = fit_mixture(residuals, graph.edge_weights, unknowns)
+        mixture = fit_mixture(residuals, graph.edge_weights, unknowns, least_noise=least_noise)
         # A floor keeps parts connected that outliers alone hold together.
         weights = graph.edge_weights * np.maximum(mixture.confidence, 1e-6)
         rotations, step = flag_descent(graph, rotations, weights, anchors)

