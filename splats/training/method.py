@@ -62,7 +62,7 @@ class SplatsMethod:
     def __init__(
         self, config: SplatsConfig, capture: Capture, *, device: torch.device, seed: int
     ) -> None:
-        self.config, self.capture, self.device = config, capture, device
+        self.config, self.capture, self.device, self.seed = config, capture, device, seed
         capture.preload(capture.train)
         start = initial_gaussians(capture, config, seed=seed)
         if config.max_gaussians is not None and len(start) > config.max_gaussians:

@@ -1,0 +1,1 @@
+"""Compact splats: published methods that train what their files hold."""
