@@ -29,14 +29,13 @@ from ..formats.contract import HOUSE_FRAME, FileSummary, FormatError
 from ..gaussians import Gaussians
 from ..hash_grid import HashGridLayout
 from .color_field import BAKED_DEGREE, ColorField
+from .rounding import LOGIT_ORIGIN, LOGIT_STEP, logit_steps
 
 KIND = "c3dgs"
 GRID_PRUNED = 0.1
 """Entries of the grid up to this size become zero in a post-processed file (the paper's value)."""
 
 _STEPS = 65535 / 4  # of a contracted coordinate in [-2, 2]
-_LOGIT_RANGE = (-5.5, 8.0)  # transparent enough to be pruned, and within 0.1 steps of opaque
-_LOGIT_STEP = (_LOGIT_RANGE[1] - _LOGIT_RANGE[0]) / 255
 
 
 @dataclass(frozen=True)
@@ -174,13 +173,12 @@ def _small(
     indices: NDArray[np.uint8],
     codes: int,
 ) -> dict[str, Node]:
-    steps = np.rint((np.clip(logits, *_LOGIT_RANGE) - _LOGIT_RANGE[0]) / _LOGIT_STEP)
-    matrix = np.column_stack([positions, steps.astype(np.int32)]).astype(np.int32)
+    matrix = np.column_stack([positions, logit_steps(logits)]).astype(np.int32)
     order = set_order(matrix)
     coded = writer.encode("set", matrix[order], SetCodec(preset="small"))
     return {
         "positions": columns(coded, 0, 3),
-        "opacities": scale(columns(coded, 3, 4), step=(_LOGIT_STEP,), origin=(_LOGIT_RANGE[0],)),
+        "opacities": scale(columns(coded, 3, 4), step=(LOGIT_STEP,), origin=(LOGIT_ORIGIN,)),
         "indices": writer.encode("indices", indices[order], RansCodec()),
     }
 
