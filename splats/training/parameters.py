@@ -25,6 +25,11 @@ class Rows(Gaussians):
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     """Further values by name, one row per Gaussian."""
 
+    def __getitem__(self, index: Tensor | slice) -> Rows:
+        """The chosen rows, in the order of `index` (bool mask, int64 or slice)."""
+        own = {name: getattr(self, name)[index] for name in NAMES}
+        return Rows(**own, extra={name: value[index] for name, value in self.extra.items()})
+
     def value(self, name: str) -> Tensor:
         """A field of `Gaussians` or an extra row by its name."""
         return self.extra[name] if name in self.extra else getattr(self, name)
