@@ -21,6 +21,8 @@ from .metric import Metric
 
 SUITES = (
     "rasterizer",
+
+    "hash_grid",
     "train",
     "train_long",
     "captures",
@@ -33,6 +35,7 @@ SUITES = (
     "viewing_graph",
     "point_networks",
     "subbundles",
+
 )
 """Each is the module `benchmarks.<name>` with `run(*, quick) -> Iterator[Metric]`."""
 

@@ -1,5 +1,7 @@
 // Indices and weights of kLanes points at a time in vectors; entries are read with gathers where
 // the instruction set has them. Entries are summed in a fixed order, whatever the threads.
+// Chunks of points take one level after the other: of a level, but not of all of them, the
+// translation buffers and often the caches hold the entries.
 #include "hash_grid.hpp"
 
 #include <algorithm>
@@ -13,7 +15,7 @@ typedef uint32_t vu __attribute__((vector_size(kLanes * 4), aligned(4 * kLanes))
 
 constexpr uint32_t kPrimeY = 2654435761u, kPrimeZ = 805459861u;
 
-// One entry of the table.
+// One entry of the table, or its gradient.
 template <int F>
 struct Entry {
   typedef float type __attribute__((vector_size(4 * F)));
@@ -24,6 +26,34 @@ struct Entry {
   }
   static void store(float* p, type v) { std::memcpy(p, &v, sizeof(v)); }
 };
+
+constexpr int kChunk = 1024;
+
+// At most kChunk points, coordinate by coordinate.
+struct Chunk {
+  vf points[kChunk / kLanes][3];
+  int size;
+
+  Chunk(const float* rows, long begin, long end) : size(static_cast<int>(end - begin)) {
+    for (int i = 0; i < size; i += kLanes)
+      load_rows(rows + 3 * (begin + i), count(i), points[i / kLanes]);
+  }
+  int count(int i) const { return std::min(kLanes, size - i); }
+};
+
+#if ISA_avx2 || ISA_avx512
+// Two floats travel in a vector register; as an 8-byte vector they would pass through general ones.
+template <>
+struct Entry<2> {
+  typedef __m128 type;
+  static type load(const float* p) {
+    return _mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(p)));
+  }
+  static void store(float* p, type v) {
+    _mm_store_sd(reinterpret_cast<double*>(p), _mm_castps_pd(v));
+  }
+};
+#endif
 
 // The cell of kLanes points on one level. Corner 4 i + 2 j + k lies i, j, k steps along z, y, x.
 struct Cell {
@@ -118,23 +148,31 @@ void forward_level(const HashGridProblem& problem, const GridLevel& level, const
 
 template <int F>
 void forward(const HashGridProblem& problem, float* features, long begin, long end) {
-  const int L = static_cast<int>(problem.levels.size());
-  const long stride = long(L) * F;
-  for (long i = begin; i < end; i += kLanes) {
-    const int count = static_cast<int>(std::min<long>(kLanes, end - i));
-    vf point[3];
-    load_rows(problem.points + 3 * i, count, point);
-    for (int l = 0; l < L; ++l)
-      forward_level<F>(problem, problem.levels[l], point, count, features + i * stride + l * F,
-                       stride);
+  const long stride = long(problem.levels.size()) * F;
+  for (long start = begin; start < end; start += kChunk) {
+    const Chunk chunk(problem.points, start, std::min(start + kChunk, end));
+    float* out = features + start * stride;
+    for (const GridLevel& level : problem.levels) {
+      for (int i = 0; i < chunk.size; i += kLanes)
+        forward_level<F>(problem, level, chunk.points[i / kLanes], chunk.count(i),
+                         out + i * stride, stride);
+      out += F;
+    }
   }
 }
 
 // Whether the gradient of kLanes points is zero, as it is for whatever no pixel shows.
-inline bool all_zero(const float* v, int count, int width) {
-  float largest = 0;
-  for (int j = 0; j < count * width; ++j) largest = std::max(largest, std::abs(v[j]));
-  return largest == 0;
+inline bool all_zero(const float* v, long count) {
+  vi seen = {};
+  long i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    seen |= (vi)load(v + i) & 0x7fffffff;  // all but the sign
+  }
+  for (int k = 0; k < kLanes; ++k)
+    if (seen[k] != 0) return false;
+  for (; i < count; ++i)
+    if (v[i] != 0) return false;
+  return true;
 }
 
 template <int F, bool sliced>
@@ -167,18 +205,21 @@ void table_gradient(const HashGridProblem& problem, const float* v_features, flo
                     const GridShare& share) {
   const int L = static_cast<int>(problem.levels.size());
   const long stride = long(L) * F;
-  for (long i = 0; i < problem.N; i += kLanes) {
-    const int count = static_cast<int>(std::min<long>(kLanes, problem.N - i));
-    const float* v = v_features + i * stride;
-    if (all_zero(v, count, static_cast<int>(stride))) continue;
-    vf point[3];
-    load_rows(problem.points + 3 * i, count, point);
-    for (int l = share.owner; l < L; l += share.owners) {
-      if (share.slices > 1)
-        scatter<F, true>(problem.levels[l], point, count, v + l * F, stride, v_table, share);
-      else
-        scatter<F, false>(problem.levels[l], point, count, v + l * F, stride, v_table, share);
-    }
+  for (long start = 0; start < problem.N; start += kChunk) {
+    const Chunk chunk(problem.points, start, std::min(start + kChunk, problem.N));
+    bool skipped[kChunk / kLanes];
+    for (int i = 0; i < chunk.size; i += kLanes)
+      skipped[i / kLanes] = all_zero(v_features + (start + i) * stride, chunk.count(i) * stride);
+    for (int l = share.owner; l < L; l += share.owners)
+      for (int i = 0; i < chunk.size; i += kLanes) {
+        if (skipped[i / kLanes]) continue;
+        const float* v = v_features + (start + i) * stride + l * F;
+        const auto& point = chunk.points[i / kLanes];
+        if (share.slices > 1)
+          scatter<F, true>(problem.levels[l], point, chunk.count(i), v, stride, v_table, share);
+        else
+          scatter<F, false>(problem.levels[l], point, chunk.count(i), v, stride, v_table, share);
+      }
   }
 }
 

@@ -60,8 +60,10 @@ def test_native_equals_reference_in_double(count: int, features: int, isa: str) 
 
 
 def test_reference_gradient() -> None:
-    layout, points, table = problem(6)
+    layout = HashGridLayout(levels=2, log2_entries=5, base_resolution=2, growth=2.0)
+    _, points, _ = problem(6)
     points = points.clamp(0.013, 0.987).double().requires_grad_()
+    table = torch.linspace(-1, 1, 2 * layout.num_entries).sin().reshape(-1, 2)
     table = table.double().requires_grad_()
     assert torch.autograd.gradcheck(
         lambda x, t: hash_grid_reference(x, t, layout), (points, table), eps=1e-7
@@ -74,7 +76,7 @@ def test_same_bits_for_any_number_of_threads() -> None:
     assert native is not None
     layout, points, table = problem(5000)
     results = []
-    for count in (1, 2, 3, 16):  # 16 threads share each of the five levels
+    for count in (1, 2, 3, 6):  # six threads share each of the five levels
         native.set_num_threads(count)
         x, t = points.clone().requires_grad_(), table.clone().requires_grad_()
         out = hash_grid(x, t, layout)
