@@ -20,6 +20,7 @@ VERBS = {
     "train": "fit a scene to a capture",
     "eval": "score a scene on held-out images, with a report",
     "render": "a camera path to a video or frames",
+    "compress": "a splat scene to a small asset, by size or by quality",
     "convert": "a splat file to another format, with a report of what that costs",
     "view": "look at scenes in the browser",
     "info": "what is inside a file, run or capture",

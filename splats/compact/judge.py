@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from captures import Cameras
+from captures import Cameras, Capture
 
 from ..formats.cameras import automatic_cameras
 from ..formats.rendered import render_pictures
@@ -20,6 +20,8 @@ from .contribution import apparent_area, blending_weights
 _LARGE = 300_000
 _VIEWS, _VIEWS_LARGE = 6, 2
 _WIDTH, _HEIGHT = 360, 270
+SMALLEST_ERROR = 1e-5
+"""Of photos: 50 dB, which is beyond what photos can tell."""
 
 
 class Judge:
@@ -52,7 +54,9 @@ class Judge:
 def judge_without_photos(scene: SplatScene) -> Judge:
     """A judge with automatically placed cameras, few for large scenes."""
     count = _VIEWS_LARGE if len(scene.gaussians) > _LARGE else _VIEWS
-    return Judge(scene, automatic_cameras(scene, count, width=_WIDTH, height=_HEIGHT), complete=False)
+    return Judge(
+        scene, automatic_cameras(scene, count, width=_WIDTH, height=_HEIGHT), complete=False
+    )
 
 
 def error_of_loss(loss: float, *, error: float) -> float:
@@ -66,6 +70,27 @@ def error_of_loss(loss: float, *, error: float) -> float:
         error: Mean squared difference of the scene from photos.
     """
     return error * (10 ** (loss / 10) - 1)
+
+
+def photo_error(
+    scene: SplatScene, capture: Capture, indices: Sequence[int], cameras: Cameras
+) -> float:
+    """Mean squared difference of renders over black from photos, where their masks let it count.
+
+    Args:
+        scene: In the frame of `cameras`.
+        capture: The photos.
+        indices: Which photos.
+        cameras: All of the capture's, in any frame.
+    """
+    black, errors = torch.zeros(3), []
+    for index in indices:
+        view = capture.view(index)
+        image = scene.render(cameras[[index]], channels=("rgb",), background=black).rgb
+        assert image is not None
+        squared = (image[0].clamp(0, 1) - view.over(black)).square().mean(dim=-1)
+        errors.append(float(squared[view.mask].mean() if view.mask is not None else squared.mean()))
+    return max(sum(errors) / len(errors), SMALLEST_ERROR)
 
 
 def decibels(error: float) -> float:

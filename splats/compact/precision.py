@@ -132,7 +132,9 @@ def _rounded_harmonics(
     rows = shN.flatten(1)
     mean = rows.mean(dim=0)
     covariance = np.cov((rows - mean).numpy().T.astype(np.float64), bias=True)
-    directions = torch.from_numpy(principal_directions(np.atleast_2d(covariance)).astype(np.float32))
+    directions = torch.from_numpy(
+        principal_directions(np.atleast_2d(covariance)).astype(np.float32)
+    )
     units = dead_zone((rows - mean) @ directions.T / step)
     used = units.any(dim=0)
     bits = entropy(units[:, used].int().numpy())

@@ -108,9 +108,7 @@ class Tradeoff:
         """Of the whole scene, without contexts and with the order that a set does not pay for."""
         count = max(1, len(self.gaussians))
         refund = math.lgamma(count + 1) / math.log(2)
-        found = sum(
-            curve.bits_at(getattr(precision, name)) for name, curve in self.curves.items()
-        )
+        found = sum(curve.bits_at(getattr(precision, name)) for name, curve in self.curves.items())
         return max(found - refund, float(count))
 
     def first_price(self, error: float) -> float:

@@ -70,7 +70,7 @@ class SplatsMethod:
             start = start[torch.randperm(len(start), generator=generator)[: config.max_gaussians]]
         self._near_plane, self._extent = near_plane(start), capture.extent
         self.params = Parameters(_on(start, device))
-        self.optimizer = _optimizer(self.params, config)
+        self.optimizer = optimizer_of(self.params, config)
         self.strategy = _strategy(config, capture, seed)
         self.strategy.initialize_state(len(self.params))
         self.parametrization = self._parametrization()
@@ -252,7 +252,7 @@ class SplatsMethod:
         """Continue exactly where `state` was taken."""
         stored = Gaussians(**{name: state["params"][name].to(self.device) for name in NAMES})
         self.params = Parameters(stored)
-        self.optimizer = _optimizer(self.params, self.config)
+        self.optimizer = optimizer_of(self.params, self.config)
         for name, moments in state["optimizer"].items():
             self.optimizer.state[self.params[name]] = {
                 key: value.clone() if key == "step" else value.to(self.device).clone()
@@ -280,7 +280,7 @@ def _completed(config: SplatsConfig, capture: Capture) -> SplatsConfig:
     return replace(config, max_gaussians=count)
 
 
-def _optimizer(params: Parameters, config: SplatsConfig) -> SelectiveAdam:
+def optimizer_of(params: Parameters, config: SplatsConfig) -> SelectiveAdam:
     """One group per parameter; the first holds the means, whose rate decays."""
     rates = {
         "means": config.lr_means,
