@@ -124,8 +124,12 @@ class Compressor:
         return replace(found, precision=found.precision.with_step("position", step))
 
     def allocation_for_loss(self, loss: float) -> Allocation:
-        """The cheapest allocation that loses at most `loss` dB, by renders of rounded Gaussians."""
-        wanted = error_of_loss(loss, error=self.photo_error)
+        """The cheapest allocation that loses at most `loss` dB against photos."""
+        return self.allocation_for_error(error_of_loss(loss, error=self.photo_error))
+
+    def allocation_for_error(self, wanted: float) -> Allocation:
+        """The cheapest allocation whose rounded Gaussians render within `wanted` mean squared
+        error of the scene."""
         price = self.tradeoff.first_price(wanted)
         best: tuple[float, float] | None = None
         for _ in range(4):
