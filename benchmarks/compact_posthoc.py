@@ -47,32 +47,14 @@ def _beside_rivals(name: str, compressor: Compressor, folder: Path) -> Iterator[
         error = compressor.judge.error(load(theirs))
         yield Metric(f"{name} as {rival}: size", theirs.stat().st_size, "B")
         yield Metric(f"{name} as {rival}: render PSNR", decibels(error), "dB")
-        size, reached = _size_at(compressor, error)
+        ours = folder / "ours.fwa"
+        ours.write_bytes(compressor.fit_error(error, Goal(progressive=False))[0])
+        size, reached = ours.stat().st_size, compressor.judge.error(load(ours))
         label = f"{name} compressed to renders like {rival}"
         yield Metric(f"{label}: size", size, "B", "lower", 0.05)
         yield Metric(f"{label}: render PSNR", decibels(reached), "dB", "higher", 0.01)
         smaller = theirs.stat().st_size / size
         yield Metric(f"{label}: smaller", smaller, "x", "higher", 0.05, limit)
-
-
-def _size_at(compressor: Compressor, error: float) -> tuple[int, float]:
-    """Bytes of a file that decodes to renders of at most `error`, and what it reaches."""
-    wanted, data, found = error, b"", 0.0
-    for _ in range(3):
-        allocation = compressor.allocation_for_error(wanted)
-        data = compressor.data(allocation, Goal(progressive=False))
-        found = compressor.judge.error(_decoded(data))
-        if found <= error:
-            break
-        wanted *= 0.95 * error / found
-    return len(data), found
-
-
-def _decoded(data: bytes) -> Gaussians:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "a.fwa"
-        path.write_bytes(data)
-        return load(path)
 
 
 def _at_losses(name: str, compressor: Compressor, folder: Path) -> Iterator[Metric]:

@@ -15,17 +15,17 @@ class CompactConfig(SplatsConfig):
     """Most bytes of the scene file; at least 98 % of them are used. None: as `quality` asks."""
     quality: float | None = None
     """Decibels that rounding costs when it begins, of which training makes up for most; None takes
-    0.6, or what `target_size` allows."""
-    grow_until: float = 0.45
+    1, or what `target_size` allows."""
+    grow_until: float = 0.6
     """When the set of Gaussians stops changing but for what is left out."""
-    prune_at: float = 0.5
+    prune_at: float = 0.62
     """When Gaussians that contribute least are left out."""
-    idle_share: float = 0.02
+    idle_share: float = 0.008
     """Share of all blending weight that is left out."""
-    quantize_from: float = 0.6
+    quantize_from: float = 0.7
     """When all attributes are rounded to the grids of the file; the rest of the training adapts to
     them."""
-    shrink: float = 0.03
+    shrink: float = 0.008
     """How strongly harmonics that the photos do not ask for are drawn to zero, in steps per 25
     training steps: the slope of their bits."""
 

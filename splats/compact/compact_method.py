@@ -21,13 +21,13 @@ from ..training.strategies import McmcStrategy
 from .compact_config import CompactConfig
 from .compact_parametrization import QuantizedActivation
 from .compress import Compressor, Goal
-from .contribution import blending_weights, contributing
+from .contribution import blending_weights, contributing, halved
 from .judge import Judge, photo_error
 from .precision import Precision
 
 _JUDGED_VIEWS = 4
-_WEIGHED_VIEWS = 24
-_DEFAULT_QUALITY = 0.6
+_WEIGHED_VIEWS = 200
+_DEFAULT_QUALITY = 1.0
 _BITS_PER_GAUSSIAN = 46
 """What a Gaussian takes in a file, roughly: decides how many a target size is spent on."""
 _LATER_SAVING = 0.9
@@ -100,8 +100,9 @@ class CompactMethod(SplatsMethod):
 
     def _prune(self) -> None:
         self._pruned = True
+        # Whatever no view shows goes for good, so all are asked; at half size, which suffices.
         cameras = self.capture.cameras[_spread(self.capture.train, _WEIGHED_VIEWS)]
-        weights = blending_weights(self.gaussians(), cameras)
+        weights = blending_weights(self.gaussians(), halved(cameras))
         kept = contributing(weights, idle_share=self.config.idle_share)
         logger.info("Leaving out %d of %d Gaussians.", len(weights) - len(kept), len(weights))
         self.params.keep(kept.to(self.device), self.optimizer)
@@ -169,7 +170,7 @@ class CompactMethod(SplatsMethod):
 
 def _kept_share(idle_share: float) -> float:
     """About how many Gaussians stay, by MCMC's distribution of weights."""
-    return 1 - min(0.6, 0.25 + 8 * idle_share)
+    return 1 - min(0.6, 0.25 + 9 * idle_share)
 
 
 def _spread(indices: tuple[int, ...], count: int) -> list[int]:
