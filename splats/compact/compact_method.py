@@ -50,7 +50,7 @@ class CompactMethod(SplatsMethod):
     parametrization: QuantizedActivation
 
     @classmethod
-    def create(
+    def create(  # pyright: ignore[reportIncompatibleMethodOverride]
         cls, config: CompactConfig, capture: Capture, *, device: torch.device, seed: int
     ) -> CompactMethod:
         """See `SplatsMethod.create`; a target size bounds the number of Gaussians."""

@@ -15,7 +15,14 @@ from vq.transforms.klt import principal_directions
 from ..formats.fwa_quantization import Steps, choose_position_step, choose_sh_step, quantize
 from ..gaussians import Gaussians
 
-ATTRIBUTES = ("position", "log_scale", "rotation", "logit_opacity", "color", "harmonics")
+ATTRIBUTES: tuple[str, ...] = (
+    "position",
+    "log_scale",
+    "rotation",
+    "logit_opacity",
+    "color",
+    "harmonics",
+)
 """What has a step of its own; names of the fields of `Precision`."""
 DEAD_ZONE = 0.62
 """Harmonics below this many steps round to zero, as the file coder's trade of error for bits does.
@@ -83,7 +90,7 @@ def rounded(
     Rounded scales and rotations come together in the canonical description of the ellipsoid, of
     which the one that is not in `attributes` stays exact.
     """
-    bits = dict.fromkeys(ATTRIBUTES, 0.0)
+    bits: dict[str, float] = dict.fromkeys(ATTRIBUTES, 0.0)
     parts: dict[str, Tensor] = {}
     chosen = {name: 1e-6 for name in ("log_scale", "rotation") if name not in attributes}
     steps = replace(precision.steps, **chosen)
