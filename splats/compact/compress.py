@@ -26,7 +26,7 @@ from ..formats.sources import collect
 from ..gaussians import Gaussians
 from .judge import Judge, best_growth, error_of_loss
 from .precision import Precision, rounded
-from .tradeoff import Allocation, Tradeoff
+from .tradeoff import Allocation, Tradeoff, with_rows
 
 PHOTO_ERROR = 1e-3
 """Mean squared error that a scene is taken to have against its photos where there are none: 30 dB.
@@ -98,8 +98,8 @@ class Compressor:
     """See `Source.model`."""
     photo_error: float = PHOTO_ERROR
     """Mean squared error of the scene against photos."""
-    to_file: Similarity = field(default_factory=Similarity)
-    """T_file_scene."""
+    to_file: Similarity | None = None
+    """T_file_scene; None for the identity."""
     provenance: Mapping[str, str] = field(default_factory=dict)
     """What the files say about where the scene comes from."""
     fixed: Precision | None = None
@@ -122,6 +122,8 @@ class Compressor:
         if self.fixed is not None:
             return Allocation(self.fixed.finer(1 / price), torch.arange(len(self.gaussians)))
         found = self.tradeoff.at(price)
+        if self.to_file is None:
+            return found
         step = found.precision.position * self.to_file.scale
         return replace(found, precision=found.precision.with_step("position", step))
 
@@ -136,8 +138,7 @@ class Compressor:
         best: tuple[float, float] | None = None
         for _ in range(4):
             allocation = self.tradeoff.at(price)
-            kept = self.gaussians[allocation.kept]
-            found = self.judge.error(rounded(kept, allocation.precision).gaussians)
+            found = self._error(allocation)
             logger.debug("price %.3g: error %.3g, wanted %.3g", price, found, wanted)
             if found <= wanted and (best is None or found > best[0]):
                 best = found, price
@@ -146,11 +147,23 @@ class Compressor:
             price *= min(max(0.97 * wanted / max(found, 1e-12), 0.05), 20.0)
         return self.allocation(best[1] if best else price)
 
+    def _error(self, allocation: Allocation) -> float:
+        """Of the scene on the grids of an allocation; of large ones a sample is rounded, whose
+        errors add up."""
+        kept = self.gaussians[allocation.kept]
+        if len(kept) <= CONTEXTS_UNTIL:
+            return self.judge.error(rounded(kept, allocation.precision).gaussians)
+        missing = self.judge.error(kept) if len(kept) < len(self.gaussians) else 0.0
+        sample = torch.arange(0, len(kept), -(-len(kept) // _SAMPLE))
+        part = rounded(kept[sample], allocation.precision).gaussians
+        found = self.judge.error(with_rows(kept, sample, part))
+        return missing + max(0.0, found - missing) * len(kept) / len(sample)
+
     def data(self, allocation: Allocation, goal: Goal) -> bytes:
         """The file of an allocation."""
         kept = self.gaussians[allocation.kept]
         fast = goal.fast if goal.fast is not None else len(kept) > CONTEXTS_UNTIL
-        moved = kept.transformed(self.to_file)
+        moved = kept if self.to_file is None else kept.transformed(self.to_file)
         layers = None
         if goal.progressive and len(kept) > 1:
             layers = self._layers(kept, moved, allocation)
@@ -249,18 +262,20 @@ class Compressor:
             data = self.data(allocation, goal)
             if remaining == 0 or len(allocation.kept) > CONTEXTS_UNTIL:
                 break
-            found = self.judge.error(_decoded(data, self.to_file.inverse()))
+            found = self.judge.error(_decoded(data, self.to_file))
             if found <= wanted:
                 break
             allowed *= 0.97 * wanted / found
         return data, allocation
 
 
-def _decoded(data: bytes, to_scene: Similarity) -> Gaussians:
+def _decoded(data: bytes, to_file: Similarity | None) -> Gaussians:
+    """What a file holds, in the frame of the scene."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scene.fwa"
         path.write_bytes(data)
-        return collect(FwaFormat().open(path)).transformed(to_scene)
+        found = collect(FwaFormat().open(path))
+    return found if to_file is None else found.transformed(to_file.inverse())
 
 
 def _next_price(

@@ -147,7 +147,7 @@ def _measure(judge: Judge, usual: Precision, name: str) -> Curve:
         result = rounded(gaussians[sample], usual.with_step(name, step), (name,))
         error = None
         if not found or len(gaussians) <= _LARGE:
-            error = factor * judge.error(_with_rows(gaussians, sample, result.gaussians))
+            error = factor * judge.error(with_rows(gaussians, sample, result.gaussians))
         found.append((step, error, factor * result.bits[name]))
     (step, error, bits), (_, coarse_error, coarse_bits) = found
     exponent = _USUAL_EXPONENT.get(name, _ROUNDING_EXPONENT)
@@ -157,7 +157,7 @@ def _measure(judge: Judge, usual: Precision, name: str) -> Curve:
     return Curve(step, error or 0.0, exponent, bits, slope)
 
 
-def _with_rows(gaussians: Gaussians, index: Tensor, rows: Gaussians) -> Gaussians:
+def with_rows(gaussians: Gaussians, index: Tensor, rows: Gaussians) -> Gaussians:
     """`gaussians` with the rows `index` replaced."""
     if len(index) == len(gaussians):
         return rows
