@@ -113,7 +113,7 @@ def _write(
         stride = max(1, len(capture.train) // _VIEWS)
         judged = list(capture.train[::stride])
         Compressor(
-            Judge(scene, cameras[judged], complete=True),
+            Judge(scene, cameras[judged], weighed=cameras[list(capture.train)]),
             source.antialiased,
             source.model,
             photo_error(scene, capture, judged, cameras),

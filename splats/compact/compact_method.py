@@ -127,13 +127,16 @@ class CompactMethod(SplatsMethod):
         gaussians = Gaussians(*(x.cpu().clone() for x in vars(gaussians).values()))
         judged = _spread(self.capture.train, _JUDGED_VIEWS)
         scene = SplatScene(gaussians, self.config.antialiased)
-        judge = Judge(scene, self.capture.cameras[judged], complete=True)
+        weighed = _spread(self.capture.train, _WEIGHED_VIEWS)
+        cameras = self.capture.cameras
+        judge = Judge(scene, cameras[judged], weighed=cameras[weighed])
         return Compressor(
             judge,
             self.config.antialiased,
             photo_error=photo_error(scene, self.capture, judged, self.capture.cameras),
             to_file=self.capture.T_source_capture,
             fixed=precision,
+            removes=False,  # `prune_at` has come and gone
         )
 
     # ------------------------------------------------------------------- what a run asks for

@@ -105,10 +105,15 @@ class Compressor:
     fixed: Precision | None = None
     """Grids, in units of the file, that the scene lies on already; None measures what is best."""
 
+    removes: bool = True
+    """Whether Gaussians that are not worth their bits are left out."""
+
     def __post_init__(self) -> None:
         self.gaussians = self.judge.scene.gaussians
         self.weights = self.judge.weights()
-        self._tradeoff = None if self.fixed else Tradeoff(self.judge, self.weights)
+        self._tradeoff = None
+        if self.fixed is None:
+            self._tradeoff = Tradeoff(self.judge, self.weights, removes=self.removes)
 
     @property
     def tradeoff(self) -> Tradeoff:

@@ -75,14 +75,20 @@ class Allocation:
 class Tradeoff:
     """Measured once per scene; `at` gives the allocation of any price."""
 
-    def __init__(self, judge: Judge, weights: Float[Tensor, "N"]) -> None:
+    def __init__(self, judge: Judge, weights: Float[Tensor, "N"], *, removes: bool = True) -> None:
+        """
+        Args:
+            judge: Of the scene.
+            weights: Of its Gaussians, see `Judge.weights`.
+            removes: Whether Gaussians may be left out.
+        """
         self.gaussians, self._weights = judge.scene.gaussians, weights
         usual = usual_precision(self.gaussians)
         self.curves: Mapping[str, Curve] = {
             name: _measure(judge, usual, name) for name in ATTRIBUTES if self._has(name)
         }
         self._usual = usual
-        self.removals = self._measure_removals(judge)
+        self.removals = self._measure_removals(judge) if removes else {}
 
     def at(self, price: float) -> Allocation:
         """The best allocation where a bit costs `price` of mean squared error."""
@@ -124,7 +130,7 @@ class Tradeoff:
         found = {}
         shares = IDLE_SHARES[1::2] if len(self.gaussians) > _LARGE else IDLE_SHARES
         for share in shares:
-            if share > SAFE_SHARE and not judge.complete:
+            if share > SAFE_SHARE and judge.weighed is None:
                 break
             kept = self.kept(share)
             if 0 < len(kept) < len(self.gaussians):

@@ -68,7 +68,7 @@ def encode_exactly(gaussians: Gaussians, facts: SceneFacts) -> AssetWriter:
 class Layers:
     """Which Gaussians come first in a file, so that its beginning shows the whole scene."""
 
-    rows: tuple[Int64[Tensor, "M"], ...]
+    rows: tuple[Int64[Tensor, "_"], ...]
     """Indices of the Gaussians of each layer, the most important first; each in exactly one."""
     growth: tuple[float, ...]
     """By how much the scales of all Gaussians that are there grow while only the first k + 1

@@ -269,7 +269,7 @@ def test_a_compact_run_writes_what_it_showed(capture: Capture, tmp_path: Path) -
     assert path == tmp_path / "scene.fwa"
     assert 0.98 * 14_000 <= path.stat().st_size <= 14_000
     shown, cameras = trainee.renderable(), capture.cameras[list(capture.test)]
-    judge = Judge(shown, cameras, complete=True)
+    judge = Judge(shown, cameras)
     back = load(path).transformed(capture.T_source_capture.inverse())
     assert judge.error(back) < 1e-3
     estimate = trainee.parametrization.estimated_bytes
@@ -279,7 +279,7 @@ def test_a_compact_run_writes_what_it_showed(capture: Capture, tmp_path: Path) -
 def test_photos_repair_what_rounding_breaks(capture: Capture, tmp_path: Path) -> None:
     """At equal size, on views that were held out."""
     scene = bumpy_ball(2500)
-    judge = Judge(SplatScene(scene), capture.cameras[list(capture.test)], complete=True)
+    judge = Judge(SplatScene(scene), capture.cameras[list(capture.test)])
     source = scene.transformed(capture.T_source_capture)
     goal = Goal(target_bytes=17_000)
     plain = tmp_path / "plain.fwa"
