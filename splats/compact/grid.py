@@ -36,6 +36,7 @@ class Grid:
         steps, similarity = self.precision.steps, self.to_file
         back = similarity.inverse()
         shift = math.log(similarity.scale)
+        sizes = gaussians.log_scales.new_tensor(steps.log_scales)
         turn = rotmat_to_quat(similarity.rotation).to(gaussians.quats)
         turned = multiply_quats(turn, gaussians.quats)
         real = _away_from_zero(turned[:, :1])
@@ -48,7 +49,7 @@ class Grid:
         return Gaussians(
             means=_apply(back, _nearest(_apply(similarity, gaussians.means), steps.position)),
             quats=units / units.norm(dim=1, keepdim=True) * lengths,
-            log_scales=_nearest(gaussians.log_scales + shift, steps.log_scale) - shift,
+            log_scales=_nearest(gaussians.log_scales + shift, sizes) - shift,
             logit_opacities=_nearest(gaussians.logit_opacities, steps.logit_opacity),
             sh0=_nearest(gaussians.sh0, steps.color),
             shN=gaussians.shN,
@@ -75,7 +76,7 @@ class Grid:
         turned = multiply_quats(turn, gaussians.quats)
         columns = (
             (moved, steps.position),
-            (gaussians.log_scales, steps.log_scale),
+            (gaussians.log_scales, gaussians.log_scales.new_tensor(steps.log_scales)),
             (turned[:, 1:] / _away_from_zero(turned[:, :1]), steps.rotation),
             (gaussians.logit_opacities[:, None], steps.logit_opacity),
             (gaussians.sh0[:, 0], steps.color),
@@ -124,7 +125,7 @@ def _away_from_zero(x: Tensor) -> Tensor:
     return torch.where(x.abs() < 1e-3, torch.full_like(x, 1e-3), x)
 
 
-def _nearest(x: Tensor, step: float) -> Tensor:
+def _nearest(x: Tensor, step: float | Tensor) -> Tensor:
     return (x / step).round() * step
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ ATTRIBUTES: tuple[str, ...] = (
     "harmonics",
 )
 """What has a step of its own; names of the fields of `Precision`."""
+THIN = 2.0
+"""See `Steps.thin`: measured, the smallest scale's rounding shows 6 dB less on fox."""
 DEAD_ZONE = 0.62
 """Harmonics below this many steps round to zero, as the file coder's trade of error for bits does.
 """
@@ -49,7 +51,14 @@ class Precision:
     @property
     def steps(self) -> Steps:
         """All but the harmonics' step."""
-        return Steps(**{item.name: getattr(self, item.name) for item in fields(Steps)})
+        return Steps(
+            self.position,
+            self.log_scale,
+            self.rotation,
+            self.logit_opacity,
+            self.color,
+            thin=THIN,
+        )
 
     def with_step(self, attribute: str, step: float) -> Precision:
         """One of `ATTRIBUTES` changed."""
@@ -109,7 +118,8 @@ def rounded(
                 bits[name] = entropy(units)
             elif not (ellipsoids and name in ("log_scale", "rotation")):
                 continue
-            values = (units * getattr(steps, name)).astype(np.float32)
+            step = steps.log_scales if name == "log_scale" else getattr(steps, name)
+            values = (units * np.asarray(step)).astype(np.float32)
             if name == "rotation":
                 values = np.concatenate([np.ones_like(values[:, :1]), values], axis=1)
             parts[field] = torch.from_numpy(values).reshape(getattr(gaussians, field).shape)

@@ -160,9 +160,10 @@ def _set_nodes(coded: Node, steps: Steps) -> dict[str, Node]:
     vectors = scale(columns(coded, 10, 13), step=[steps.rotation])
     opacities = scale(columns(coded, 6, 7), step=[steps.logit_opacity])
     colors = scale(columns(coded, 7, 10), step=[steps.color])
+    sizes = [steps.log_scale] if steps.thin == 1 else steps.log_scales
     return {
         "means": scale(columns(coded, 0, 3), step=[steps.position]),
-        "log_scales": scale(columns(coded, 3, 6), step=[steps.log_scale]),
+        "log_scales": scale(columns(coded, 3, 6), step=sizes),
         "quats": concatenate(constant(1.0, "float32", (count, 1)), vectors),
         "logit_opacities": reshape(opacities, (count,)),
         "sh0": reshape(colors, (count, 1, 3)),
