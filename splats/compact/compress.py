@@ -104,13 +104,13 @@ class Compressor:
     """What the files say about where the scene comes from."""
     fixed: Precision | None = None
     """Grids, in units of the file, that the scene lies on already; None measures what is best."""
-
     removes: bool = True
     """Whether Gaussians that are not worth their bits are left out."""
 
     def __post_init__(self) -> None:
         self.gaussians = self.judge.scene.gaussians
         self.weights = self.judge.weights()
+        self._growth: float | None = None
         self._tradeoff = None
         if self.fixed is None:
             self._tradeoff = Tradeoff(self.judge, self.weights, removes=self.removes)
@@ -201,8 +201,9 @@ class Compressor:
         later = torch.ones(len(kept), dtype=torch.bool)
         later[chosen] = False
         chosen = chosen.sort().values
-        growth = best_growth(self.judge, kept, chosen, GROWTHS)
-        return Layers((chosen, later.nonzero().flatten()), (growth, 1.0))
+        if self._growth is None:  # hardly depends on the allocation
+            self._growth = best_growth(self.judge, kept, chosen, GROWTHS)
+        return Layers((chosen, later.nonzero().flatten()), (self._growth, 1.0))
 
     def fit_bytes(self, goal: Goal) -> tuple[bytes, Allocation]:
         """The largest file of at most `goal.target_bytes`, by bisection on the price of a bit.
