@@ -72,6 +72,8 @@ def trained(scene: Scene, data: Path, method: str, steps: int, flags: Sequence[o
     done = folder / "bench.json"
     if not done.exists():
         summary = fieldwright("train", method, "--out", folder, "--resume", *words)
+        if summary["interrupted_by"] is not None:
+            raise RuntimeError(f"{folder} was stopped by {summary['interrupted_by']}; run again.")
         done.write_text(json.dumps(summary))
     return Run(folder, json.loads(done.read_text()))
 
