@@ -14,6 +14,7 @@ from captures import Similarity
 from vq.transforms.gauge import canonical_frames
 from vq.transforms.klt import principal_directions
 
+from ..formats.fwa_quantization import Steps
 from ..gaussians import Gaussians, multiply_quats, rotmat_to_quat
 from .precision import Precision, dead_zone, entropy
 
@@ -36,7 +37,6 @@ class Grid:
         steps, similarity = self.precision.steps, self.to_file
         back = similarity.inverse()
         shift = math.log(similarity.scale)
-        sizes = gaussians.log_scales.new_tensor(steps.log_scales)
         turn = rotmat_to_quat(similarity.rotation).to(gaussians.quats)
         turned = multiply_quats(turn, gaussians.quats)
         real = _away_from_zero(turned[:, :1])
@@ -49,7 +49,7 @@ class Grid:
         return Gaussians(
             means=_apply(back, _nearest(_apply(similarity, gaussians.means), steps.position)),
             quats=units / units.norm(dim=1, keepdim=True) * lengths,
-            log_scales=_nearest(gaussians.log_scales + shift, sizes) - shift,
+            log_scales=_descending(gaussians.log_scales + shift, steps) - shift,
             logit_opacities=_nearest(gaussians.logit_opacities, steps.logit_opacity),
             sh0=_nearest(gaussians.sh0, steps.color),
             shN=gaussians.shN,
@@ -127,6 +127,14 @@ def _away_from_zero(x: Tensor) -> Tensor:
 
 def _nearest(x: Tensor, step: float | Tensor) -> Tensor:
     return (x / step).round() * step
+
+
+def _descending(log_scales: Float[Tensor, "N 3"], steps: Steps) -> Float[Tensor, "N 3"]:
+    """Rounded, the smallest at most the next, as `quantize` has it."""
+    sizes = log_scales.new_tensor(steps.log_scales)
+    units = (log_scales / sizes).round()
+    smallest = torch.minimum(units[:, 2], (units[:, 1] / steps.thin).floor())
+    return torch.cat([units[:, :2], smallest[:, None]], dim=1) * sizes
 
 
 def _apply(similarity: Similarity, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:

@@ -79,9 +79,12 @@ def quantize(gaussians: Gaussians, steps: Steps) -> Integers:
         vectors[part] = frames.quats[:, 1:] / frames.quats[:, :1]
         ordered[part] = frames.log_scales
     logits = gaussians.logit_opacities.numpy()[:, None].clip(*LOGIT_RANGE)
+    sizes = _rounded(ordered, np.array(steps.log_scales))
+    # Rounded more coarsely, the smallest could overtake the next, and axes would change names.
+    sizes[:, 2] = np.minimum(sizes[:, 2], np.floor(sizes[:, 1] / steps.thin))
     return Integers(
         positions=_rounded(gaussians.means.numpy(), steps.position),
-        log_scales=_rounded(ordered, np.array(steps.log_scales)),
+        log_scales=sizes,
         rotations=_rounded(vectors, steps.rotation),
         logit_opacities=_rounded(logits, steps.logit_opacity),
         colors=_rounded(gaussians.sh0[:, 0].numpy(), steps.color),
