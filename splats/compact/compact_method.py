@@ -30,8 +30,10 @@ _WEIGHED_VIEWS = 200
 _DEFAULT_QUALITY = 1.0
 _BITS_PER_GAUSSIAN = 46
 """What a Gaussian takes in a file, roughly: decides how many a target size is spent on."""
-_LATER_SAVING = 0.9
+_LATER_SAVING = 0.97
 """Size at the end over size when rounding begins, roughly: what training makes cheaper."""
+_SETTLING = 0.1
+"""Learning rates at the end over those when rounding begins: what is rounded shall settle."""
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +69,8 @@ class CompactMethod(SplatsMethod):
         self, config: CompactConfig, capture: Capture, *, device: torch.device, seed: int
     ) -> None:
         super().__init__(config, capture, device=device, seed=seed)
-        self._pruned = False
+        self._pruned = self._adjusted = False
+        self._rates = [group["lr"] for group in self.optimizer.param_groups]
         if isinstance(self.strategy, McmcStrategy):
             full_at = min(self.strategy.config.full_at, 0.8 * config.grow_until)
             stop = replace(self.strategy.config, refine_stop=config.grow_until, full_at=full_at)
@@ -93,6 +96,8 @@ class CompactMethod(SplatsMethod):
                 self.strategy.config = replace(self.strategy.config, noise=0.0)
             if self.parametrization.precision is None:
                 self._begin_rounding()
+            elif not self._adjusted and self._settled(progress) >= 0.5:
+                self._adjust()
         values = super().step(step, progress)
         if self.parametrization.estimated_bytes is not None:
             values["estimated_bytes"] = self.parametrization.estimated_bytes
@@ -121,6 +126,31 @@ class CompactMethod(SplatsMethod):
         self.parametrization.begin(self.params, self.optimizer, allocation.precision)
         self.parametrization.calibrate(len(data))
         logger.info("Rounding begins at %d bytes: %s", len(data), allocation.precision)
+
+    def _settled(self, progress: float) -> float:
+        """Share of the time on the grids that is over, in [0, 1)."""
+        begin = self.config.quantize_from
+        return max(0.0, (progress - begin) / (1 - begin))
+
+    def _set_learning_rates(self, progress: float) -> float:
+        rate = super()._set_learning_rates(progress)
+        factor = _SETTLING ** self._settled(progress)
+        for group, first in zip(self.optimizer.param_groups[1:], self._rates[1:], strict=True):
+            group["lr"] = first * factor
+        return rate
+
+    def _adjust(self) -> None:
+        """Half-way: grids on which the file has its target size, so that none change at the end."""
+        self._adjusted = True
+        precision, target = self.parametrization.precision, self.config.target_size
+        if precision is None or target is None:
+            return
+        gaussians = self.parametrization.unrounded_harmonics(self.params)
+        data, allocation = self._compressor(gaussians, precision).fit_bytes(
+            Goal(target_bytes=target)
+        )
+        self.parametrization.begin(self.params, self.optimizer, allocation.precision)
+        self.parametrization.calibrate(len(data))
 
     def _compressor(self, gaussians: Gaussians, precision: Precision | None = None) -> Compressor:
         """Judges by photos' cameras; files come out in the frame of the source."""
@@ -163,12 +193,12 @@ class CompactMethod(SplatsMethod):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the continuation depends on."""
-        return super().state_dict() | {"pruned": self._pruned}
+        return super().state_dict() | {"pruned": self._pruned, "adjusted": self._adjusted}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state` was taken."""
         super().load_state_dict(state)
-        self._pruned = state["pruned"]
+        self._pruned, self._adjusted = state["pruned"], state["adjusted"]
 
 
 def _kept_share(idle_share: float) -> float:
