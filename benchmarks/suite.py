@@ -21,8 +21,6 @@ from .metric import Metric
 
 SUITES = (
     "rasterizer",
-
-    "hash_grid",
     "train",
     "train_long",
     "captures",
@@ -30,12 +28,13 @@ SUITES = (
     "vq",
     "formats",
     "formats_fuzz",
+    "compact",
+    "hash_grid",
     "registration",
     "averaging",
     "viewing_graph",
     "point_networks",
     "subbundles",
-
 )
 """Each is the module `benchmarks.<name>` with `run(*, quick) -> Iterator[Metric]`."""
 

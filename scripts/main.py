@@ -23,6 +23,7 @@ VERBS = {
     "register": "many scans into one frame, and their merged cloud",
     "align": "a cloud or splat scene onto another, with its scale if asked",
     "learn-colors": "train invariant colors of clouds for matching",
+    "compress": "a splat scene to a small asset, by size or by quality",
     "convert": "a splat file to another format, with a report of what that costs",
     "view": "look at scenes in the browser",
     "info": "what is inside a file, run or capture",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -53,6 +55,15 @@ def blending_weights(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "N
         (weights,) = torch.autograd.grad(image.sum(), colors)
         total += weights[:, 0].cpu()
     return total.float()
+
+
+def halved(cameras: Cameras) -> Cameras:
+    """The same views at half the resolution."""
+    width, height = max(1, cameras.width // 2), max(1, cameras.height // 2)
+    Ks = cameras.Ks.clone()
+    Ks[:, 0] *= width / cameras.width
+    Ks[:, 1] *= height / cameras.height
+    return replace(cameras, Ks=Ks, width=width, height=height)
 
 
 def apparent_area(gaussians: Gaussians) -> Float[Tensor, "N"]:

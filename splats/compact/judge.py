@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from captures import Cameras
+from captures import Cameras, Capture
 
 from ..formats.cameras import automatic_cameras
 from ..formats.rendered import render_pictures
 from ..gaussians import Gaussians
 from ..scene import SplatScene
-from .contribution import apparent_area, blending_weights
+from .contribution import apparent_area, blending_weights, halved
 
 _LARGE = 300_000
 _VIEWS, _VIEWS_LARGE = 6, 2
 _WIDTH, _HEIGHT = 360, 270
+SMALLEST_ERROR = 1e-5
+"""Of photos: 50 dB, which is beyond what photos can tell."""
 
 
 class Judge:
     """Compares variants of a scene with the scene by rendering both."""
 
-    def __init__(self, scene: SplatScene, cameras: Cameras, *, complete: bool) -> None:
+    def __init__(
+        self, scene: SplatScene, cameras: Cameras, *, weighed: Cameras | None = None
+    ) -> None:
         """
         Args:
             scene: What is right.
             cameras: In its frame; at least one.
-            complete: Whether nothing matters that these cameras do not see, as is so for those
-                of a capture.
+            weighed: Cameras beyond which nothing matters, such as all of a capture, by which
+                Gaussians are weighed; None where there are none.
         """
-        self.scene, self.cameras, self.complete = scene, cameras, complete
+        self.scene, self.cameras, self.weighed = scene, cameras, weighed
         self._truth = render_pictures(scene, cameras)
 
     def error(self, gaussians: Gaussians) -> float:
@@ -42,17 +46,17 @@ class Judge:
         return float((images - self._truth).square().mean(dtype=torch.float64))
 
     def weights(self) -> Float[Tensor, "N"]:
-        """How much each Gaussian contributes to pictures; without complete cameras, to those from
-        anywhere about the scene's middle, were nothing hidden."""
-        if self.complete:
-            return blending_weights(self.scene.gaussians, self.cameras)
+        """How much each Gaussian contributes to pictures; where no cameras are known to be all,
+        to those from anywhere about the scene's middle, were nothing hidden."""
+        if self.weighed is not None:
+            return blending_weights(self.scene.gaussians, halved(self.weighed))
         return apparent_area(self.scene.gaussians)
 
 
 def judge_without_photos(scene: SplatScene) -> Judge:
     """A judge with automatically placed cameras, few for large scenes."""
     count = _VIEWS_LARGE if len(scene.gaussians) > _LARGE else _VIEWS
-    return Judge(scene, automatic_cameras(scene, count, width=_WIDTH, height=_HEIGHT), complete=False)
+    return Judge(scene, automatic_cameras(scene, count, width=_WIDTH, height=_HEIGHT))
 
 
 def error_of_loss(loss: float, *, error: float) -> float:
@@ -66,6 +70,27 @@ def error_of_loss(loss: float, *, error: float) -> float:
         error: Mean squared difference of the scene from photos.
     """
     return error * (10 ** (loss / 10) - 1)
+
+
+def photo_error(
+    scene: SplatScene, capture: Capture, indices: Sequence[int], cameras: Cameras
+) -> float:
+    """Mean squared difference of renders over black from photos, where their masks let it count.
+
+    Args:
+        scene: In the frame of `cameras`.
+        capture: The photos.
+        indices: Which photos.
+        cameras: All of the capture's, in any frame.
+    """
+    black, errors = torch.zeros(3), []
+    for index in indices:
+        view = capture.view(index)
+        image = scene.render(cameras[[index]], channels=("rgb",), background=black).rgb
+        assert image is not None
+        squared = (image[0].clamp(0, 1) - view.over(black)).square().mean(dim=-1)
+        errors.append(float(squared[view.mask].mean() if view.mask is not None else squared.mean()))
+    return max(sum(errors) / len(errors), SMALLEST_ERROR)
 
 
 def decibels(error: float) -> float:

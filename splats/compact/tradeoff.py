@@ -75,14 +75,20 @@ class Allocation:
 class Tradeoff:
     """Measured once per scene; `at` gives the allocation of any price."""
 
-    def __init__(self, judge: Judge, weights: Float[Tensor, "N"]) -> None:
+    def __init__(self, judge: Judge, weights: Float[Tensor, "N"], *, removes: bool = True) -> None:
+        """
+        Args:
+            judge: Of the scene.
+            weights: Of its Gaussians, see `Judge.weights`.
+            removes: Whether Gaussians may be left out.
+        """
         self.gaussians, self._weights = judge.scene.gaussians, weights
         usual = usual_precision(self.gaussians)
         self.curves: Mapping[str, Curve] = {
             name: _measure(judge, usual, name) for name in ATTRIBUTES if self._has(name)
         }
         self._usual = usual
-        self.removals = self._measure_removals(judge)
+        self.removals = self._measure_removals(judge) if removes else {}
 
     def at(self, price: float) -> Allocation:
         """The best allocation where a bit costs `price` of mean squared error."""
@@ -108,9 +114,7 @@ class Tradeoff:
         """Of the whole scene, without contexts and with the order that a set does not pay for."""
         count = max(1, len(self.gaussians))
         refund = math.lgamma(count + 1) / math.log(2)
-        found = sum(
-            curve.bits_at(getattr(precision, name)) for name, curve in self.curves.items()
-        )
+        found = sum(curve.bits_at(getattr(precision, name)) for name, curve in self.curves.items())
         return max(found - refund, float(count))
 
     def first_price(self, error: float) -> float:
@@ -126,7 +130,7 @@ class Tradeoff:
         found = {}
         shares = IDLE_SHARES[1::2] if len(self.gaussians) > _LARGE else IDLE_SHARES
         for share in shares:
-            if share > SAFE_SHARE and not judge.complete:
+            if share > SAFE_SHARE and judge.weighed is None:
                 break
             kept = self.kept(share)
             if 0 < len(kept) < len(self.gaussians):
@@ -149,7 +153,7 @@ def _measure(judge: Judge, usual: Precision, name: str) -> Curve:
         result = rounded(gaussians[sample], usual.with_step(name, step), (name,))
         error = None
         if not found or len(gaussians) <= _LARGE:
-            error = factor * judge.error(_with_rows(gaussians, sample, result.gaussians))
+            error = factor * judge.error(with_rows(gaussians, sample, result.gaussians))
         found.append((step, error, factor * result.bits[name]))
     (step, error, bits), (_, coarse_error, coarse_bits) = found
     exponent = _USUAL_EXPONENT.get(name, _ROUNDING_EXPONENT)
@@ -159,7 +163,7 @@ def _measure(judge: Judge, usual: Precision, name: str) -> Curve:
     return Curve(step, error or 0.0, exponent, bits, slope)
 
 
-def _with_rows(gaussians: Gaussians, index: Tensor, rows: Gaussians) -> Gaussians:
+def with_rows(gaussians: Gaussians, index: Tensor, rows: Gaussians) -> Gaussians:
     """`gaussians` with the rows `index` replaced."""
     if len(index) == len(gaussians):
         return rows

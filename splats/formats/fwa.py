@@ -133,6 +133,11 @@ class FwaSource:
         return found
 
     @property
+    def _has_harmonics(self) -> bool:
+        """Those of all Gaussians, without which there are none."""
+        return self._asset.available("shN") and all(there for _, there in self._layers)
+
+    @property
     def _growth(self) -> float:
         """How much larger than stored the Gaussians of an incomplete set of layers are."""
         there = sum(there for _, there in self._layers)
@@ -142,7 +147,7 @@ class FwaSource:
     @property
     def sh_degree(self) -> int:
         """Degree of the spherical harmonics; 0 where a prefix lacks those above."""
-        if not self._asset.available("shN"):
+        if not self._has_harmonics:
             return 0
         return round((1 + self._asset.header.arrays["shN"].type.shape[1]) ** 0.5) - 1
 
@@ -169,7 +174,8 @@ class FwaSource:
     @cached_property
     def _gaussians(self) -> Gaussians:
         with _as_format_error(self._path):
-            names = [name for name in ARRAYS if self._asset.available(name)]
+            names = [name for name in ARRAYS[:5] if self._asset.available(name)]
+            names += [ARRAYS[5]] if self._has_harmonics else []
             if names[:5] != list(ARRAYS[:5]):
                 lost = ", ".join(self._asset.missing)
                 raise FormatError(

@@ -68,7 +68,7 @@ def encode_exactly(gaussians: Gaussians, facts: SceneFacts) -> AssetWriter:
 class Layers:
     """Which Gaussians come first in a file, so that its beginning shows the whole scene."""
 
-    rows: tuple[Int64[Tensor, "M"], ...]
+    rows: tuple[Int64[Tensor, "_"], ...]
     """Indices of the Gaussians of each layer, the most important first; each in exactly one."""
     growth: tuple[float, ...]
     """By how much the scales of all Gaussians that are there grow while only the first k + 1
@@ -160,9 +160,10 @@ def _set_nodes(coded: Node, steps: Steps) -> dict[str, Node]:
     vectors = scale(columns(coded, 10, 13), step=[steps.rotation])
     opacities = scale(columns(coded, 6, 7), step=[steps.logit_opacity])
     colors = scale(columns(coded, 7, 10), step=[steps.color])
+    sizes = [steps.log_scale] if steps.thin == 1 else steps.log_scales
     return {
         "means": scale(columns(coded, 0, 3), step=[steps.position]),
-        "log_scales": scale(columns(coded, 3, 6), step=[steps.log_scale]),
+        "log_scales": scale(columns(coded, 3, 6), step=sizes),
         "quats": concatenate(constant(1.0, "float32", (count, 1)), vectors),
         "logit_opacities": reshape(opacities, (count,)),
         "sh0": reshape(colors, (count, 1, 3)),

@@ -42,6 +42,13 @@ class Steps:
     """Of the opacity before the sigmoid."""
     color: float
     """Of the degree-0 coefficient; a step of an 8-bit image is 0.0139."""
+    thin: float = 1.0
+    """How many times coarser the smallest of the three scales is rounded, which shows least."""
+
+    @property
+    def log_scales(self) -> tuple[float, float, float]:
+        """Steps of the three log scales, the largest first."""
+        return self.log_scale, self.log_scale, self.thin * self.log_scale
 
 
 @dataclass(frozen=True)
@@ -72,9 +79,12 @@ def quantize(gaussians: Gaussians, steps: Steps) -> Integers:
         vectors[part] = frames.quats[:, 1:] / frames.quats[:, :1]
         ordered[part] = frames.log_scales
     logits = gaussians.logit_opacities.numpy()[:, None].clip(*LOGIT_RANGE)
+    sizes = _rounded(ordered, np.array(steps.log_scales))
+    # Rounded more coarsely, the smallest could overtake the next, and axes would change names.
+    sizes[:, 2] = np.minimum(sizes[:, 2], np.floor(sizes[:, 1] / steps.thin))
     return Integers(
         positions=_rounded(gaussians.means.numpy(), steps.position),
-        log_scales=_rounded(ordered, steps.log_scale),
+        log_scales=sizes,
         rotations=_rounded(vectors, steps.rotation),
         logit_opacities=_rounded(logits, steps.logit_opacity),
         colors=_rounded(gaussians.sh0[:, 0].numpy(), steps.color),
@@ -116,11 +126,11 @@ def _nonzero(quats: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where((quats == 0).all(axis=1, keepdims=True), [1.0, 0.0, 0.0, 0.0], quats)
 
 
-def _rounded(values: NDArray[np.floating], step: float) -> NDArray[np.int32]:
+def _rounded(values: NDArray[np.floating], step: float | NDArray[np.floating]) -> NDArray[np.int32]:
     units = np.rint(values.astype(np.float64) / step)
     if np.abs(units).max(initial=0) >= 1 << 31:
         raise ValueError(
-            f"a step of {step:g} is too small for values up to {np.abs(values).max():g}: at most "
-            "2^31 steps fit; use a larger one."
+            f"a step of {np.min(step):g} is too small for values up to {np.abs(values).max():g}: "
+            "at most 2^31 steps fit; use a larger one."
         )
     return units.astype(np.int32)

@@ -40,7 +40,7 @@ class PlacedVectorsCodec:
     def encode(self, array: NDArray[Any], points: NDArray[Any]) -> bytes:
         """See `Codec`."""
         chosen = plan.fit(array, step=self.step, codebooks=self.codebooks)
-        return plan.encode(array, chosen, neighbors=_neighbors(points))
+        return plan.encode(array, chosen, neighbors=neighbors_of(points))
 
     def decode(
         self, data: bytes, points: NDArray[Any], *, max_items: int = MAX_ITEMS
@@ -52,14 +52,14 @@ class PlacedVectorsCodec:
             )
         if read_varint(data, 0)[0] != len(points):
             raise CodecError(f"rows for other than {len(points)} points", offset=0)
-        return plan.decode(data, neighbors=_neighbors(points), max_items=max_items)
+        return plan.decode(data, neighbors=neighbors_of(points), max_items=max_items)
 
     def rate(self, array: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
         """See `Codec`; without the points."""
         return plan.VectorCodec(step=self.step).rate(array)
 
 
-def _neighbors(points: NDArray[np.int32]) -> Int32[np.ndarray, "n k"]:
+def neighbors_of(points: NDArray[np.int32]) -> Int32[np.ndarray, "n k"]:
     """The nearest earlier points of each, counted from the beginning of its segment."""
     if len(points) == 0:
         return np.zeros((0, NEIGHBORS), np.int32)

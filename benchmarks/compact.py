@@ -1,0 +1,181 @@
+"""Compact splats: rate and distortion of every method and format on real captures and files.
+
+Trainings take a number of steps, so that their results do not depend on what else the machine does;
+finished ones are kept (`compact_runs.CACHE`), and a run that was cut off continues where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+
+from runs import METHODS, list_plugins, read_metrics
+
+from .command import real_data
+from .compact_pages import bytes_at, draw, psnr_at, write_tables
+from .compact_parts import parts
+from .compact_posthoc import posthoc, speed
+from .compact_runs import Run, Scene, Scored, derived, scored, trained
+from .metric import Metric
+
+SCENES = (
+    Scene("fox", 4),
+    Scene("lego_400", 1),
+    Scene("ethiopian_head", 1),
+    Scene("dance_rig", 1),
+)
+STEPS, QUICK_STEPS = 3000, 300
+RIVALS = ("c3dgs", "compact3d")
+SIZES = (0.6, 0.3)
+"""Further points of the curve of `compact`: target sizes as shares of its default size."""
+FORMATS = {
+    "SPZ v4": ("scene.v4.spz", "version=4"),
+    "SPZ v3": ("scene.v3.spz", "version=3"),
+    "SOG": ("scene.sog", None),
+    "compressed PLY": ("scene.compressed.ply", None),
+}
+LOSSES = (0.1, 0.3)
+"""Decibels that `compress` may lose."""
+
+
+def run(*, quick: bool) -> Iterator[Metric]:
+    """Captures, then files without photos, then what each part earns."""
+    points: dict[str, dict[str, Scored]] = {}
+    for scene in (Scene("fox", 8),) if quick else SCENES:
+        data = real_data(f"scenes/{scene.name}")
+        if data is None:
+            continue
+        capture = _Captured(scene, data, QUICK_STEPS if quick else STEPS)
+        yield from capture.rows()
+        points[scene.name] = capture.points
+    if points and not quick:
+        write_tables(points)
+        draw(points)
+        yield from _means(points)
+    yield from posthoc(quick=quick)
+    yield from speed(quick=quick)
+
+
+class _Captured:
+    """Everything on one capture."""
+
+    def __init__(self, scene: Scene, data: Path, steps: int) -> None:
+        self.scene, self.data, self.steps = scene, data, steps
+        self.points: dict[str, Scored] = {}
+
+    def rows(self) -> Iterator[Metric]:
+        """Vanilla and what formats make of it, the compact methods, and comparisons."""
+        vanilla = self._train("splats")
+        yield from self._row("vanilla PLY", vanilla.scored)
+        for name, (file, option) in FORMATS.items():
+            flags = ["--views", 0, *([] if option is None else ["--option", option])]
+            path, _ = derived(vanilla, file, "convert", *flags)
+            yield from self._row(name, scored(path, self.scene, self.data))
+        yield from self._compressed(vanilla)
+        compact = self._train("compact")
+        yield from self._row("compact", compact.scored)
+        yield from _honesty(self.scene.name, compact)
+        yield from self._curve(compact)
+        yield from self._rivals()
+        yield from self._overall(vanilla, compact)
+        if self.scene.name == "fox":
+            yield from self._ablations(compact)
+
+    def _train(self, method: str, *flags: object) -> Run:
+        return trained(self.scene, self.data, method, self.steps, flags)
+
+    def _row(self, name: str, found: Scored) -> Iterator[Metric]:
+        self.points[name] = found
+        label = f"{self.scene.name}: {name}"
+        yield Metric(f"{label}: size", found.num_bytes, "B", "lower", 0.05)
+        yield Metric(f"{label}: PSNR", found.psnr, "dB", "higher", 0.01)
+        yield Metric(f"{label}: SSIM", found.ssim, "", "higher", 0.01)
+        bits = 8 * found.num_bytes / max(1, found.num_primitives)
+        yield Metric(f"{label}: bits per Gaussian", bits, "bit", "lower", 0.05)
+
+    def _compressed(self, vanilla: Run) -> Iterator[Metric]:
+        """`fieldwright compress` without photos, at stated losses."""
+        limits = dict(zip(LOSSES, (80.0, 50.0), strict=True))
+        for loss in LOSSES:
+            path, found = derived(vanilla, f"scene.{loss}.fwa", "compress", "--quality", loss)
+            name = f"compress {loss} dB"
+            yield from self._row(name, result := scored(path, self.scene, self.data))
+            label = f"{self.scene.name}: {name}"
+            bits = 8 * found["num_bytes"] / vanilla.summary["num_primitives"]
+            title = f"{label}: bits per Gaussian of the source"
+            yield Metric(title, bits, "bit", "lower", 0.05, limits[loss])
+            lost = vanilla.summary["psnr"] - result.psnr
+            yield Metric(f"{label}: loss against photos", lost, "dB", "lower", 0.5, loss)
+            yield Metric(f"{label}: encode", found["encode_seconds"], "s", "lower", 0.5)
+            yield Metric(f"{label}: decode", found["decode_seconds"], "s", "lower", 0.5)
+
+    def _curve(self, compact: Run) -> Iterator[Metric]:
+        """`compact` at smaller sizes, and how well it hits them."""
+        for share in SIZES:
+            target = round(share * compact.scored.num_bytes)
+            found = self._train("compact", "--target-size", target)
+            name = f"compact {share:g}"
+            yield from self._row(name, found.scored)
+            used = found.scored.num_bytes / target
+            label = f"{self.scene.name}: {name}: size over target"
+            yield Metric(f"{label}, least", used, "x", "higher", 0.01, 0.98)
+            yield Metric(f"{label}, most", used, "x", "lower", 0.01, 1.0)
+
+    def _rivals(self) -> Iterator[Metric]:
+        """The published methods where they are installed, against the curve of `compact`."""
+        ours = [row for name, row in self.points.items() if name.split(" ")[0] == "compact"]
+        for method in RIVALS:
+            if method not in list_plugins(METHODS):
+                continue
+            found = self._train(method).scored
+            yield from self._row(method, found)
+            label = f"{self.scene.name}: compact beside {method}"
+            if (size := bytes_at(ours, found.psnr)) is not None:
+                smaller = found.num_bytes / size
+                yield Metric(f"{label}: smaller at its PSNR", smaller, "x", "higher", 0.1, 3.0)
+            at_size = psnr_at(ours, found.num_bytes)
+            if at_size is None and found.num_bytes >= max(row.num_bytes for row in ours):
+                at_size = max(row.psnr for row in ours)
+            if at_size is not None:
+                gain = at_size - found.psnr
+                yield Metric(f"{label}: gain at its size", gain, "dB", "higher", 0.1, 0.5)
+
+    def _overall(self, vanilla: Run, compact: Run) -> Iterator[Metric]:
+        label = f"{self.scene.name}: compact beside vanilla"
+        smaller = vanilla.scored.num_bytes / compact.scored.num_bytes
+        yield Metric(f"{label}: smaller", smaller, "x", "higher", 0.05)
+        yield Metric(
+            f"{label}: loss", vanilla.scored.psnr - compact.scored.psnr, "dB", "lower", 0.5
+        )
+        time = compact.summary["seconds"] / vanilla.summary["seconds"]
+        yield Metric(f"{label}: training time", time, "x", "lower", 0.3, 1.1)
+
+    def _ablations(self, compact: Run) -> Iterator[Metric]:
+        """What rounding inside the training earns, and the parts of the coder."""
+        target = compact.scored.num_bytes
+        late = self._train("compact", "--target-size", target, "--quantize-from", 0.999)
+        yield from self._row("compact, rounded after training", late.scored)
+        earned = compact.scored.psnr - late.scored.psnr
+        label = f"{self.scene.name}: rounding in the loop earns at equal size"
+        yield Metric(label, earned, "dB", "higher", 0.3)
+        yield from parts(self.scene.name, compact.scene)
+
+
+def _honesty(scene: str, compact: Run) -> Iterator[Metric]:
+    """How far the rate term of the training was from the file."""
+    rows = [row for row in read_metrics(compact.folder / "metrics.jsonl") if row]
+    found = [row["estimated_bytes"] for row in rows if row.get("estimated_bytes")]
+    if found:
+        away = abs(found[-1] / compact.scored.num_bytes - 1)
+        yield Metric(f"{scene}: compact: rate term off the file by", away, "of it", "lower", 1, 0.1)
+
+
+def _means(points: dict[str, dict[str, Scored]]) -> Iterator[Metric]:
+    """Over all captures, as the bars are stated."""
+
+    ratios = [p["vanilla PLY"].num_bytes / p["compact"].num_bytes for p in points.values()]
+    losses = [p["vanilla PLY"].psnr - p["compact"].psnr for p in points.values()]
+    label = f"mean of {len(points)} captures: compact beside vanilla"
+    yield Metric(f"{label}: smaller", fmean(ratios), "x", "higher", 0.05, 60.0)
+    yield Metric(f"{label}: loss", fmean(losses), "dB", "lower", 0.5, 0.3)

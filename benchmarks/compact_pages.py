@@ -1,0 +1,92 @@
+"""The suite `compact` as a plot and as tables that the public survey of 3DGS compression reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from .command import CHECKOUT
+from .compact_runs import Scored
+
+Points = Mapping[str, Mapping[str, Scored]]
+"""Scores by scene and by what was written, in the order they shall be drawn."""
+
+_HEADER = "Submethod,PSNR,SSIM,LPIPS,Size [Bytes],#Gaussians"
+_LINES = ("compact", "compress")
+"""Series whose points are joined: the name up to the first space."""
+
+
+def write_tables(points: Points) -> list[Path]:
+    """docs/compression/SCENE.csv for every scene; LPIPS stays empty without its weights."""
+    written = []
+    for scene, rows in points.items():
+        lines = [_HEADER]
+        lines += [
+            f"{name},{row.psnr:.4f},{row.ssim:.5f},,{row.num_bytes},{row.num_primitives}"
+            for name, row in rows.items()
+        ]
+        path = CHECKOUT / "docs" / "compression" / f"{scene}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines) + "\n")
+        written.append(path)
+    return written
+
+
+def draw(points: Points, path: Path = CHECKOUT / "docs" / "images" / "compact.png") -> Path:
+    """PSNR against bytes, one panel per scene."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    columns = min(2, len(points))
+    rows = -(-len(points) // columns)
+    figure, panels = pyplot.subplots(
+        rows, columns, figsize=(5.2 * columns, 3.8 * rows), squeeze=False, layout="constrained"
+    )
+    series = list(dict.fromkeys(_series(name) for found in points.values() for name in found))
+    colors = dict(zip(series, pyplot.get_cmap("tab10").colors * 2, strict=False))
+    for panel, (scene, found) in zip(panels.flat, points.items(), strict=False):
+        for name in series:
+            chosen = sorted(
+                (row.num_bytes / 1e3, row.psnr)
+                for label, row in found.items()
+                if _series(label) == name
+            )
+            if chosen:
+                line = "-" if name in _LINES else ""
+                marker = "o" if name in _LINES else "s"
+                xs, ys = zip(*chosen, strict=True)
+                panel.plot(xs, ys, line, marker=marker, color=colors[name], label=name)
+        panel.set(xscale="log", xlabel="file, kB", title=scene)
+        panel.set_ylabel("held-out PSNR, dB")
+        panel.grid(alpha=0.3, which="both")
+    for panel in list(panels.flat)[len(points) :]:
+        panel.set_visible(False)
+    panels.flat[0].legend(fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    return path
+
+
+def psnr_at(rows: Sequence[Scored], num_bytes: float) -> float | None:
+    """Of the points on a curve, by linear interpolation in the logarithm of bytes; None outside."""
+    ordered = sorted(rows, key=lambda row: row.num_bytes)
+    for first, second in pairwise(ordered):
+        if first.num_bytes <= num_bytes <= second.num_bytes:
+            span = math.log(second.num_bytes / first.num_bytes) or 1.0
+            share = math.log(num_bytes / first.num_bytes) / span
+            return first.psnr + share * (second.psnr - first.psnr)
+    return None
+
+
+def bytes_at(rows: Sequence[Scored], psnr: float) -> float | None:
+    """The fewest bytes of a point that reaches `psnr`; None if none does."""
+    return min((row.num_bytes for row in rows if row.psnr >= psnr), default=None)
+
+
+def _series(name: str) -> str:
+    return name.split(" ", maxsplit=1)[0]

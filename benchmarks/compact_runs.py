@@ -1,0 +1,115 @@
+"""Trainings and evaluations of the suite `compact`, kept so that a run of it can be continued."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .command import CHECKOUT, fieldwright
+
+CACHE = CHECKOUT / "build" / "compact-suite"
+"""Finished trainings by settings and source; delete it to start again."""
+_SOURCES = ("captures", "runs", "splats", "vq", "native", "scripts")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A capture and how it is looked at."""
+
+    name: str
+    """Folder under shared/data/scenes."""
+    downscale: int
+    """Reduction of the photos."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A file on the held-out photos, read by a fresh process."""
+
+    psnr: float
+    """Decibels."""
+    ssim: float
+    """At most 1."""
+    num_bytes: int
+    """Of the file."""
+    num_primitives: int
+    """Gaussians in it."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished training."""
+
+    folder: Path
+    """The run's folder."""
+    summary: dict[str, Any]
+    """Of `fieldwright train --json`."""
+
+    @property
+    def scene(self) -> Path:
+        """The scene file."""
+        return Path(self.summary["scene"])
+
+    @property
+    def scored(self) -> Scored:
+        """Its scores."""
+        found = self.summary
+        return Scored(found["psnr"], found["ssim"], found["num_bytes"], found["num_primitives"])
+
+
+def trained(scene: Scene, data: Path, method: str, steps: int, flags: Sequence[object]) -> Run:
+    """A training of these settings, from the cache if this source has finished it before.
+
+    One that was interrupted goes on from its newest checkpoint.
+    """
+    words = ["--data", data, "--downscale", scene.downscale, "--max-steps", steps, *flags]
+    folder = CACHE / f"{scene.name}-{method}-{_digest(method, words)}"
+    done = folder / "bench.json"
+    if not done.exists():
+        summary = fieldwright("train", method, "--out", folder, "--resume", *words)
+        if summary["interrupted_by"] is not None:
+            raise RuntimeError(f"{folder} was stopped by {summary['interrupted_by']}; run again.")
+        done.write_text(json.dumps(summary))
+    return Run(folder, json.loads(done.read_text()))
+
+
+def scored(path: Path, scene: Scene, data: Path) -> Scored:
+    """`fieldwright eval` of a file."""
+    size = path.stat().st_size
+    done = path.with_name(f"{path.name}.{size}.scores.json")
+    if not done.exists():
+        found = fieldwright("eval", path, "--data", data, "--downscale", scene.downscale)
+        done.write_text(json.dumps(found))
+    found = json.loads(done.read_text())
+    return Scored(found["psnr"], found["ssim"], size, found["num_primitives"])
+
+
+def derived(run: Run, name: str, verb: str, *flags: object) -> tuple[Path, dict[str, Any]]:
+    """A file that `convert` or `compress` makes of a run's scene, made once."""
+    path = run.folder / name
+    done = run.folder / f"{name}.json"
+    if not done.exists():
+        found = fieldwright(verb, run.scene, path, "--overwrite", *flags)
+        done.write_text(json.dumps(found))
+    return path, json.loads(done.read_text())
+
+
+def _digest(*parts: object) -> str:
+    """Of settings and source; changes that are not committed count."""
+    text = json.dumps([str(part) for part in parts]) + _source()
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def _source() -> str:
+    def git(*words: str) -> str:
+        command = ["git", *words]
+        done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+        return done.stdout
+
+    trees = [git("rev-parse", f"HEAD:{folder}") for folder in _SOURCES]
+    return "".join(trees) + git("diff", "HEAD", "--", *_SOURCES)

@@ -1,0 +1,212 @@
+"""`fieldwright train compact`: few Gaussians, trained on the grids of the file they end up in."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captures import Capture
+
+from ..gaussians import Gaussians
+from ..scene import SplatScene
+from ..training.method import SplatsMethod
+from ..training.parametrization import Parametrization
+from ..training.strategies import McmcStrategy
+from .compact_config import CompactConfig
+from .compact_parametrization import QuantizedActivation
+from .compress import Compressor, Goal
+from .contribution import blending_weights, contributing, halved
+from .judge import Judge, photo_error
+from .precision import Precision
+
+_JUDGED_VIEWS = 4
+_WEIGHED_VIEWS = 200
+_DEFAULT_QUALITY = 1.0
+_BITS_PER_GAUSSIAN = 46
+"""What a Gaussian takes in a file, roughly: decides how many a target size is spent on."""
+_LATER_SAVING = 0.97
+"""Size at the end over size when rounding begins, roughly: what training makes cheaper."""
+_SETTLING = 0.1
+"""Learning rates at the end over those when rounding begins: what is rounded shall settle."""
+
+logger = logging.getLogger(__name__)
+
+
+class CompactMethod(SplatsMethod):
+    """`SplatsMethod` whose scene is pruned and rounded while it is trained.
+
+    Gaussians grow as in MCMC until `grow_until`; those that contribute least to the photos go at
+    `prune_at`; from `quantize_from` on everything that is rendered lies on the grids of the file,
+    whose steps come from the measured trade-off of error and bits. The file is an ordinary asset of
+    Gaussians with spherical harmonics.
+    """
+
+    Config = CompactConfig
+    config: CompactConfig
+    parametrization: QuantizedActivation
+
+    @classmethod
+    def create(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, config: CompactConfig, capture: Capture, *, device: torch.device, seed: int
+    ) -> CompactMethod:
+        """See `SplatsMethod.create`; a target size bounds the number of Gaussians."""
+        if config.target_size is not None and config.max_gaussians is None:
+            wanted = 8 * config.target_size / _BITS_PER_GAUSSIAN / _kept_share(config.idle_share)
+            pixels = capture.cameras.width * capture.cameras.height
+            most = max(1000, round(config.gaussians_per_pixel * pixels))
+            config = replace(config, max_gaussians=max(1000, min(most, round(wanted))))
+        method = super().create(config, capture, device=device, seed=seed)
+        assert isinstance(method, CompactMethod)
+        return method
+
+    def __init__(
+        self, config: CompactConfig, capture: Capture, *, device: torch.device, seed: int
+    ) -> None:
+        super().__init__(config, capture, device=device, seed=seed)
+        self._pruned = self._adjusted = False
+        self._rates = [group["lr"] for group in self.optimizer.param_groups]
+        if isinstance(self.strategy, McmcStrategy):
+            full_at = min(self.strategy.config.full_at, 0.8 * config.grow_until)
+            stop = replace(self.strategy.config, refine_stop=config.grow_until, full_at=full_at)
+            self.strategy = McmcStrategy(stop, seed=seed)
+            self.strategy.initialize_state(len(self.params))
+
+    def _parametrization(self) -> Parametrization:
+        return QuantizedActivation(
+            self.config.sh_degree,
+            to_file=self.capture.T_source_capture,
+            shrink=self.config.shrink,
+        )
+
+    # ------------------------------------------------------------------------------ training
+
+    def step(self, step: int, progress: float) -> dict[str, float | Tensor]:
+        """One step, before which the set is pruned or rounding begins when it is time."""
+        if not self._pruned and progress >= self.config.prune_at:
+            self._prune()
+        if progress >= self.config.quantize_from:
+            if isinstance(self.strategy, McmcStrategy):
+                # Noise is for exploring; what is rounded shall settle.
+                self.strategy.config = replace(self.strategy.config, noise=0.0)
+            if self.parametrization.precision is None:
+                self._begin_rounding()
+            elif not self._adjusted and self._settled(progress) >= 0.5:
+                self._adjust()
+        values = super().step(step, progress)
+        if self.parametrization.estimated_bytes is not None:
+            values["estimated_bytes"] = self.parametrization.estimated_bytes
+        return values
+
+    def _prune(self) -> None:
+        self._pruned = True
+        # Whatever no view shows goes for good, so all are asked; at half size, which suffices.
+        cameras = self.capture.cameras[_spread(self.capture.train, _WEIGHED_VIEWS)]
+        weights = blending_weights(self.gaussians(), halved(cameras))
+        kept = contributing(weights, idle_share=self.config.idle_share)
+        logger.info("Leaving out %d of %d Gaussians.", len(weights) - len(kept), len(weights))
+        self.params.keep(kept.to(self.device), self.optimizer)
+
+    def _begin_rounding(self) -> None:
+        compressor = self._compressor(self.params.detached())
+        goal = Goal(progressive=True)
+        if self.config.target_size is not None:
+            target = round(self.config.target_size / _LATER_SAVING)
+            data, allocation = compressor.fit_bytes(replace(goal, target_bytes=target))
+        else:
+            loss = self.config.quality or _DEFAULT_QUALITY
+            allocation = compressor.allocation_for_loss(loss)
+            data = compressor.data(allocation, goal)
+        self.params.keep(allocation.kept.to(self.device), self.optimizer)
+        self.parametrization.begin(self.params, self.optimizer, allocation.precision)
+        self.parametrization.calibrate(len(data))
+        logger.info("Rounding begins at %d bytes: %s", len(data), allocation.precision)
+
+    def _settled(self, progress: float) -> float:
+        """Share of the time on the grids that is over, in [0, 1)."""
+        begin = self.config.quantize_from
+        return max(0.0, (progress - begin) / (1 - begin))
+
+    def _set_learning_rates(self, progress: float) -> float:
+        rate = super()._set_learning_rates(progress)
+        factor = _SETTLING ** self._settled(progress)
+        for group, first in zip(self.optimizer.param_groups[1:], self._rates[1:], strict=True):
+            group["lr"] = first * factor
+        return rate
+
+    def _adjust(self) -> None:
+        """Half-way: grids on which the file has its target size, so that none change at the end."""
+        self._adjusted = True
+        precision, target = self.parametrization.precision, self.config.target_size
+        if precision is None or target is None:
+            return
+        gaussians = self.parametrization.unrounded_harmonics(self.params)
+        data, allocation = self._compressor(gaussians, precision).fit_bytes(
+            Goal(target_bytes=target)
+        )
+        self.parametrization.begin(self.params, self.optimizer, allocation.precision)
+        self.parametrization.calibrate(len(data))
+
+    def _compressor(self, gaussians: Gaussians, precision: Precision | None = None) -> Compressor:
+        """Judges by photos' cameras; files come out in the frame of the source."""
+        gaussians = Gaussians(*(x.cpu().clone() for x in vars(gaussians).values()))
+        judged = _spread(self.capture.train, _JUDGED_VIEWS)
+        scene = SplatScene(gaussians, self.config.antialiased)
+        weighed = _spread(self.capture.train, _WEIGHED_VIEWS)
+        cameras = self.capture.cameras
+        judge = Judge(scene, cameras[judged], weighed=cameras[weighed])
+        return Compressor(
+            judge,
+            self.config.antialiased,
+            photo_error=photo_error(scene, self.capture, judged, self.capture.cameras),
+            to_file=self.capture.T_source_capture,
+            fixed=precision,
+            removes=False,  # `prune_at` has come and gone
+        )
+
+    # ------------------------------------------------------------------- what a run asks for
+
+    def save_scene(self, path: Path) -> Path:
+        """Write the asset, of at most `target_size` bytes, in the frame of the source."""
+        precision = self.parametrization.precision
+        if precision is None:
+            return super().save_scene(path)
+        path = path.with_suffix(".fwa")
+        gaussians = self.parametrization.unrounded_harmonics(self.params)
+        compressor = self._compressor(gaussians, precision)
+        written = compressor.write(path, Goal(target_bytes=self.config.target_size))
+        estimate = self.parametrization.estimated_bytes or math.nan
+        logger.info(
+            "%s: %d bytes, %.1f bits per Gaussian; the rate term said %.0f bytes (%+.1f %%).",
+            path,
+            written.num_bytes,
+            8 * written.num_bytes / max(1, written.num_primitives),
+            estimate,
+            100 * (estimate / written.num_bytes - 1),
+        )
+        return path
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the continuation depends on."""
+        return super().state_dict() | {"pruned": self._pruned, "adjusted": self._adjusted}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state` was taken."""
+        super().load_state_dict(state)
+        self._pruned, self._adjusted = state["pruned"], state["adjusted"]
+
+
+def _kept_share(idle_share: float) -> float:
+    """About how many Gaussians stay, by MCMC's distribution of weights."""
+    return 1 - min(0.6, 0.25 + 9 * idle_share)
+
+
+def _spread(indices: tuple[int, ...], count: int) -> list[int]:
+    """At most `count` of `indices`, evenly spread."""
+    stride = max(1, -(-len(indices) // count))
+    return list(indices[::stride])

@@ -1,0 +1,143 @@
+"""Gaussians that are rounded to the grids of their file while they are trained."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.optim import Optimizer
+
+from captures import Similarity
+
+from ..gaussians import Gaussians
+from ..training.parameters import Parameters
+from ..training.parametrization import Activation, Attributes
+from .grid import Grid, HarmonicsGrid
+from .precision import Precision, dead_zone
+
+REFRESH_EVERY = 25
+"""Steps between roundings of the harmonics; in between their rounding errors stay what they are."""
+
+
+class QuantizedActivation(Activation):
+    """`Activation` until `begin`, then straight-through rounding of every attribute.
+
+    What is rendered is on the grids; gradients pass to the parameters unchanged. Harmonics are
+    rounded in the directions of their variance every `REFRESH_EVERY` steps, and those that the
+    photos do not ask for shrink towards zero, where they cost no bits (a proximal step on the sum
+    of their magnitudes, which the code length of small integers follows).
+    """
+
+    def __init__(self, sh_degree: int, *, to_file: Similarity, shrink: float) -> None:
+        super().__init__(sh_degree)
+        self._to_file, self._shrink = to_file, shrink
+        self.precision: Precision | None = None
+        self.calibration = 1.0
+        """Bytes that the file coder spends per byte of entropy."""
+        self.estimated_bytes: float | None = None
+        """Of the file, as of the last refresh."""
+        self._sh_error: Tensor | None = None
+
+    def begin(self, params: Parameters, optimizer: Optimizer, precision: Precision) -> None:
+        """Round from now on; ellipsoids take the names that the file gives their axes."""
+        first = self.precision is None
+        self.precision = precision
+        if first:
+            with torch.no_grad():
+                canonical = self._grid.canonical(params.detached())
+                params["quats"].copy_(canonical.quats)
+                params["log_scales"].copy_(canonical.log_scales)
+            for name in ("quats", "log_scales"):
+                params.reset_moments(name, optimizer)
+        self._refresh(params, shrink=0.0)
+
+    @property
+    def _grid(self) -> Grid:
+        assert self.precision is not None
+        return Grid(self.precision, self._to_file)
+
+    def attributes(
+        self, params: Parameters, *, viewmat: Float[Tensor, "4 4"], progress: float
+    ) -> Attributes:
+        """See `Parametrization`."""
+        plain = super().attributes(params, viewmat=viewmat, progress=progress)
+        if self.precision is None:
+            return plain
+        with torch.no_grad():
+            now = params.detached()
+            rounded = self._grid.rounded(now)
+            error = {
+                name: getattr(rounded, name) - getattr(now, name)
+                for name in ("means", "quats", "log_scales", "logit_opacities", "sh0")
+            }
+        sh_rest = plain.sh_rest
+        if self._sh_error is not None:
+            sh_rest = params["shN"] + self._sh_error
+        return replace(
+            plain,
+            means=params["means"] + error["means"],
+            quats=params["quats"] + error["quats"],
+            scales=(params["log_scales"] + error["log_scales"]).exp(),
+            opacities=(params["logit_opacities"] + error["logit_opacities"]).sigmoid(),
+            colors=params["sh0"] + error["sh0"],
+            sh_rest=sh_rest,
+        )
+
+    def step(self, params: Parameters, optimizer: Optimizer, *, step: int, progress: float) -> None:
+        """Refresh the rounding of the harmonics when it is due."""
+        if self.precision is not None and (step + 1) % REFRESH_EVERY == 0:
+            self._refresh(params, shrink=self._shrink)
+
+    @torch.no_grad()
+    def _refresh(self, params: Parameters, *, shrink: float) -> None:
+        assert self.precision is not None
+        bits = self._grid.bits(params.detached())
+        shN = params["shN"]
+        if shN.numel():
+            grid = HarmonicsGrid.of(shN, self.precision.harmonics)
+            found = grid.coefficients(shN)
+            if shrink:
+                found = torch.nn.functional.softshrink(found, shrink)
+                shN.copy_(grid.rows(found, shN))
+            self._sh_error = grid.rows(dead_zone(found), shN) - shN
+            bits += grid.bits(found)
+        self.estimated_bytes = self.calibration * bits / 8
+
+    def calibrate(self, num_bytes: int) -> None:
+        """Make `estimated_bytes` what the coder spent on the scene as it is now."""
+        assert self.estimated_bytes is not None
+        self.calibration *= num_bytes / self.estimated_bytes
+        self.estimated_bytes = float(num_bytes)
+
+    def gaussians(self, params: Parameters) -> Gaussians:
+        """What is rendered, detached."""
+        if self.precision is None:
+            return params.detached()
+        rounded = self._grid.rounded(params.detached())
+        if self._sh_error is None:
+            return rounded
+        return replace(rounded, shN=params["shN"].detach() + self._sh_error)
+
+    def unrounded_harmonics(self, params: Parameters) -> Gaussians:
+        """`gaussians` but for the harmonics, which the file coder rounds in its own way."""
+        return replace(self.gaussians(params), shN=params["shN"].detach())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the continuation depends on besides the parameters."""
+        return {
+            "precision": None if self.precision is None else asdict(self.precision),
+            "calibration": self.calibration,
+            "estimated_bytes": self.estimated_bytes,
+            "sh_error": self._sh_error,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state` was taken."""
+        stored = state["precision"]
+        self.precision = None if stored is None else Precision(**stored)
+        self.calibration = state["calibration"]
+        self.estimated_bytes = state["estimated_bytes"]
+        self._sh_error = state["sh_error"]
