@@ -41,8 +41,8 @@ def carve(capture: Capture, resolution: int) -> Hull:
     """The hull of a capture on a grid.
 
     Cells whose projection a training photo shows as fully transparent are empty, and so are those
-    that hardly any photo shows. The cube fits what is left. Photos without alpha rule nothing out; their cube reaches `_SURROUNDINGS` camera
-    distances in every direction, with the cells of the innermost one, where most of the detail is.
+    that hardly any photo shows. The cube fits what is left. Photos without alpha rule nothing out;
+    their cube reaches eight camera distances in every direction.
 
     Args:
         capture: With cameras around the origin at a distance of at most 1, as `load_capture`

@@ -46,6 +46,7 @@ def field(*, rank: int = 16, nodes: int = 6, degree: int = 1, seed: int = 0) -> 
         masks,
         ranks.byte(),
         unit=0.3,
+        shift=-1.0,
     )
 
 
