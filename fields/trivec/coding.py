@@ -9,6 +9,7 @@ rank of every leaf. What is left goes through `vq.plan`, which rotates, quantise
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ from .field import TrivecField
 from .gauge import Components, canonical_components
 from .sensitivity import Sensitivity
 
+COARSEST, _FINEST = 1.0, 2.0**-24
+"""Steps of the picture's error between which the right one lies; at the first nothing is kept."""
 _EXPONENTS = (-20, 14)
 """Powers of two that scale components; at 14, unit vectors take 16,384 steps."""
 _BITS_PER_NUMBER = 1.5
@@ -36,7 +39,9 @@ class CodedRows:
     counts: Int[np.ndarray, "N"]
     """Components of each leaf, uint8."""
     gains: Int[np.ndarray, "N"]
-    """Exponent of the scale of each leaf's channels, int8."""
+    """Exponent of the scale of each leaf's weights, int8."""
+    shares: Int[np.ndarray, "W"]
+    """Exponent of the scale of each channel's weights, int8."""
     exponents: Int[np.ndarray, "C"]
     """Exponent of the scale of each component, int8; all first components, all second ones, ..."""
     axes: Float[np.ndarray, "C 3 D"]
@@ -53,8 +58,8 @@ class Weighed:
     """In canonical form."""
     axes: Float[Tensor, "N R"]
     """Mean sensitivity of the entries of each component's unit vectors."""
-    channels: Float[Tensor, "N"]
-    """Mean sensitivity of the weights in each leaf."""
+    channels: Float[Tensor, "N W"]
+    """Sensitivity of each channel's weights in each leaf: a leaf's, times that of the channel."""
     losses: Float[Tensor, "N R"]
     """Squared change of a pixel when the component is left out."""
 
@@ -74,8 +79,11 @@ class Weighed:
         weights = components.channels * components.weights[..., None]
         losses = (by_channel * weights.square()).sum(-1)
         used = (components.weights > 0).float()
-        typical = (by_channel.mean(-1) * used).sum(1) / used.sum(1).clamp(min=1)
-        return cls(components, by_axis[rows, order] * used, typical, losses * used)
+        typical = (by_channel * used[..., None]).sum(1) / used.sum(1).clamp(min=1)[:, None]
+        by_leaf = typical.mean(1)
+        shares = typical.sum(0) / by_leaf.sum().clamp(min=1e-30)
+        channels = by_leaf[:, None] * shares
+        return cls(components, by_axis[rows, order] * used, channels, losses * used)
 
 
 def kept_components(weighed: Weighed, *, step: float, width: int) -> Bool[Tensor, "N R"]:
@@ -102,18 +110,41 @@ def scaled_rows(weighed: Weighed, *, step: float) -> CodedRows:
     order = torch.argsort((~kept).int(), dim=1, stable=True)  # kept ones first, else as they were
     rows = torch.arange(len(kept))[:, None]
     exponents = _exponents(weighed.axes, step)[rows, order]
-    gains = _exponents(weighed.channels, step)
+    by_leaf = weighed.channels.mean(1)
+    shares = weighed.channels.sum(0) / by_leaf.sum().clamp(min=1e-30)
+    shares = (0.5 * torch.log2(shares.clamp(min=2.0**-16))).round()
+    gains = _exponents(by_leaf, step)
     axes = components.axes[rows, order] * torch.exp2(exponents)[..., None, None]
     channels = components.channels * components.weights[..., None]
-    channels = channels[rows, order] * torch.exp2(gains)[:, None, None]
+    channels = channels[rows, order] * torch.exp2(gains[:, None, None] + shares)
     chosen = kept[rows, order].T
     return CodedRows(
         counts=kept.sum(1).numpy().astype(np.uint8),
         gains=gains.numpy().astype(np.int8),
+        shares=shares.numpy().astype(np.int8),
         exponents=exponents.T[chosen].numpy().astype(np.int8),
         axes=axes.transpose(0, 1)[chosen].numpy(),
         channels=channels.transpose(0, 1)[chosen].numpy(),
     )
+
+
+def estimated_bits(rows: CodedRows) -> float:
+    """Bits of the rows, of each number as of a Gaussian of its magnitude in cells of width 1."""
+    return sum(
+        float(np.log2(1 + 4 * np.abs(values)).sum()) for values in (rows.axes, rows.channels)
+    )
+
+
+def step_for(weighed: Weighed, bits: float) -> float:
+    """The step at which rows take an estimated number of bits, by halving intervals."""
+    coarse, fine = math.log2(COARSEST), math.log2(_FINEST)
+    for _ in range(24):
+        middle = 0.5 * (coarse + fine)
+        if estimated_bits(scaled_rows(weighed, step=2**middle)) > bits:
+            fine = middle
+        else:
+            coarse = middle
+    return 2**coarse
 
 
 def _exponents(sensitivity: Tensor, step: float) -> Tensor:
@@ -134,7 +165,9 @@ def parameters_of(
     axes = torch.zeros(rank, leaves, 3, nodes)
     axes[chosen] = torch.from_numpy(rows.axes) * torch.exp2(-_floats(rows.exponents))[:, None, None]
     channels = torch.zeros(rank, leaves, width)
-    channels[chosen] = torch.from_numpy(rows.channels) * torch.exp2(-gains)[:, None]
+    channels[chosen] = torch.from_numpy(rows.channels) * torch.exp2(
+        -gains[:, None] - _floats(rows.shares)
+    )
     colors = channels[..., 1:].permute(1, 2, 0).reshape(leaves, -1, 3, rank)
     return (
         axes.permute(1, 2, 3, 0).contiguous(),

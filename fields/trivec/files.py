@@ -8,7 +8,6 @@ The header's frame holds the root's cube and the similarity from the field's axe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from vq.asset import Asset, AssetWriter, open_asset
 from vq.plan import VectorCodec
 
 from ..scene import FieldScene
-from .coding import CodedRows, Weighed, parameters_of, scaled_rows
+from .coding import COARSEST, CodedRows, Weighed, parameters_of, scaled_rows, step_for
 from .field import MAX_RANK, TrivecField
 from .octree import Octree
 from .renderer import TrivecRenderer
@@ -33,7 +32,8 @@ from .sensitivity import Sensitivity
 
 KIND = "trivec"
 _EXACT = ("vectors", "densities", "colors")
-_SEARCH_STEPS = 12
+_TRIALS = 6
+"""Files that are written at most to fill a budget."""
 _CLOSE = 0.99
 """A coded file that fills this share of its budget is close enough."""
 
@@ -90,24 +90,23 @@ def save_coded(
     def written(step: float) -> AssetWriter:
         return _coded(field, scaled_rows(weighed, step=step), similarity)
 
-    coarse, fine = 1.0, 2.0**-24
-    best = written(coarse)
-    smallest = len(best.to_bytes())
+    smallest = len(written(COARSEST).to_bytes())
     if smallest > target_size:
         raise ValueError(
             f"`target_size` {target_size} is less than the {smallest} bytes that {len(field)} "
             "leaves take without any component; allow more bytes or train with fewer leaves."
         )
-    for _ in range(_SEARCH_STEPS):
-        middle = math.sqrt(coarse * fine)
-        candidate = written(middle)
+    best, largest = written(COARSEST), smallest
+    wanted = 8.0 * (target_size - smallest)  # of the estimate, corrected by what files turn out
+    for _ in range(_TRIALS):
+        candidate = written(step_for(weighed, wanted))
         size = len(candidate.to_bytes())
-        if size > target_size:
-            fine = middle
-            continue
-        best, coarse = candidate, middle
-        if size > _CLOSE * target_size:
+        if largest < size <= target_size:
+            best, largest = candidate, size
+        if largest > _CLOSE * target_size:
             break
+        aim = 0.5 * (1 + _CLOSE) * target_size
+        wanted *= max(0.1, (aim - smallest) / max(size - smallest, 1))
     return best.write(path, overwrite=overwrite)
 
 
@@ -122,10 +121,14 @@ def _coded(field: TrivecField, rows: CodedRows, similarity: Similarity) -> Asset
         colors=torch.zeros(int(used.sum()), field.colors.shape[1], 3, rank),
     )
     writer = _writer(held, similarity)
-    small = {"counts": rows.counts, "gains": rows.gains}
+    small = {
+        "counts": rows.counts[used.numpy()],
+        "gains": rows.gains[used.numpy()],
+        "shares": rows.shares,
+        "exponents": rows.exponents,
+    }
     for name, values in small.items():
-        writer.array(name, writer.encode(name, values[used.numpy()], "adaptive"))
-    writer.array("exponents", writer.encode("exponents", rows.exponents, "adaptive"))
+        writer.array(name, writer.encode(name, values, "adaptive"))
     codec = VectorCodec(step=1.0, codebooks=())
     for name in ("axes", "channels"):
         writer.array(name, writer.encode(name, getattr(rows, name), codec))
@@ -234,7 +237,7 @@ def _coded_parameters(
     arrays: dict[str, NDArray[Any]], properties: Mapping[str, Any]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Vectors, weights of density and colours, and ranks of a coded file."""
-    names = ("counts", "gains", "exponents", "axes", "channels")
+    names = ("counts", "gains", "shares", "exponents", "axes", "channels")
     rows = CodedRows(**{name: arrays[name] for name in names})
     rank = int(properties["rank"])
     total = int(rows.counts.sum())

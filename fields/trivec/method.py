@@ -18,12 +18,14 @@ from splats.training.optimizer import SelectiveAdam
 
 from ..scene import FieldScene
 from ..training import Hull, RayBatches, carve
+from .compaction import Rounding, compacted, noise_bank
 from .config import TrivecConfig
 from .field import TrivecField
-from .files import save_trivec
+from .files import save_coded, save_trivec
 from .octree import Octree
 from .refinement import fresh, joined, missing_neighbors, occupancy_masks, subdivided
 from .renderer import TrivecRenderer
+from .sensitivity import measure_sensitivity
 
 _PREVIEW_VIEWS = 4
 _PARAMETERS = ("vectors", "densities", "colors")
@@ -38,6 +40,10 @@ _SCORE_EVERY = 8
 """Steps between those that are counted into the leaves' scores."""
 _NEAR_LEAVES = 16
 """Leaves across the innermost cube of captures without alpha."""
+_COMPACT_AT = 0.6
+"""Share of the budget after which a field is trained for the size of its file."""
+_SIDE_BYTES = 8
+"""Bytes of a leaf in a coded file besides its components, about."""
 _UNITS = 256
 """Lengths that densities are counted in, across the cube."""
 
@@ -81,6 +87,8 @@ class TrivecMethod:
         )
         logger.info("%d leaves to begin with, in a cube of %.3g.", len(tree), hull.side)
         self._next_mask, self._refined = _FIRST_MASK, 0
+        self._rounding: Rounding | None = None
+        self._bank = noise_bank(seed + 2) if config.target_size is not None else torch.zeros(0)
         self._take(field)
 
     def _take(self, field: TrivecField) -> None:
@@ -109,8 +117,7 @@ class TrivecMethod:
         batch = self._batches.next()
         shares = torch.rand(len(batch.rays), generator=self._random)
         background = self._background(len(batch.rays), batch.alphas is not None)
-        renderer = TrivecRenderer(self.field, step=1 / (self.config.nodes - 1))
-        found, seen = renderer.trace(batch.rays, shares)
+        found, seen = self._renderer().trace(batch.rays, shares)
         loss = (found.over(background) - batch.over(background)).square().mean()
         loss.backward()
         if step % _SCORE_EVERY == 0 and self.field.vectors.grad is not None:
@@ -119,6 +126,17 @@ class TrivecMethod:
         self.optimizer.zero_grad(set_to_none=True)
         value = loss.detach()
         return {"loss": value, "psnr": -10 * value.clamp(min=1e-10).log10()}
+
+    def _renderer(self) -> TrivecRenderer:
+        """Of the current field, with every number moved within its cell once cells are known."""
+        field, step = self.field, 1 / (self.config.nodes - 1)
+        if self._rounding is None:
+            return TrivecRenderer(field, step=step)
+        start = int(torch.randint(len(self._bank), (1,), generator=self._random))
+        moved = self._rounding.moved(field, self._bank, start)
+        return TrivecRenderer(
+            replace(field, **dict(zip(_PARAMETERS, moved, strict=True))), step=step
+        )
 
     def _background(self, count: int, transparent: bool) -> Float[Tensor, "R 3"]:
         kind = self.config.background
@@ -149,6 +167,27 @@ class TrivecMethod:
         if due > self._refined:
             self._refined = due
             self._refine()
+        size = self.config.target_size
+        if size is not None and self._rounding is None and progress >= _COMPACT_AT:
+            self._compact(size)
+
+    def _compact(self, target_size: int) -> None:
+        """Leave out what will not fit the file, and train the rest for being rounded."""
+        before = self.field.num_parameters
+        side = _SIDE_BYTES * len(self.field)
+        field, self._rounding = compacted(
+            self.snapshot(),
+            lambda: self._batches.next().rays,
+            num_bytes=max(target_size // 2, target_size - round(side)),
+            step=1 / (self.config.nodes - 1),
+            generator=self._random,
+        )
+        if len(field) == 0:
+            raise ValueError(
+                f"`target_size` {target_size} leaves no component of the field; allow more bytes."
+            )
+        self._take(field)
+        logger.info("%d of %d numbers are kept for the file.", self.field.num_parameters, before)
 
     def _refine(self) -> None:
         """Drop empty leaves, grow into gaps, halve the leaves that the loss pulls at most."""
@@ -173,6 +212,7 @@ class TrivecMethod:
         if len(field) + len(grown) <= self.config.max_leaves:
             field = joined(field, self._faint(grown))
         field = field.subset(field.octree.morton_order())
+        self._rounding = None  # the cells belong to other leaves
         logger.info(
             "%d leaves: %d empty ones dropped, %d of %d halved.",
             len(field),
@@ -227,8 +267,25 @@ class TrivecMethod:
     def save_scene(self, path: Path) -> Path:
         """Write the field as an asset in the frame of the source."""
         path = path.with_suffix(".fwa")
-        return save_trivec(
-            self.snapshot(), path, T_source_field=self.capture.T_source_capture, overwrite=True
+        field, similarity = self.snapshot(), self.capture.T_source_capture
+        size = self.config.target_size
+        if size is None:
+            return save_trivec(field, path, T_source_field=similarity, overwrite=True)
+        random = torch.Generator().manual_seed(0)
+        rays = RayBatches(self.capture, self.config.rays, seed=0)
+        sensitivity = measure_sensitivity(
+            field,
+            lambda: rays.next().rays,
+            step=1 / (self.config.nodes - 1),
+            generator=random,
+        )
+        return save_coded(
+            field,
+            sensitivity,
+            path,
+            target_size=size,
+            T_source_field=similarity,
+            overwrite=True,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -248,6 +305,7 @@ class TrivecMethod:
             "scores": self._scores,
             "next_mask": self._next_mask,
             "refined": self._refined,
+            "rounding": None if self._rounding is None else dict(vars(self._rounding)),
             "batches": self._batches.state_dict(),
             "random": self._random.get_state(),
         }
@@ -263,6 +321,8 @@ class TrivecMethod:
                 self.optimizer.state[getattr(self.field, name)] = moments
         self._scores = state["scores"].clone()
         self._next_mask, self._refined = state["next_mask"], state["refined"]
+        rounding = state["rounding"]
+        self._rounding = None if rounding is None else Rounding(**rounding)
         self._batches.load_state_dict(state["batches"])
         self._random.set_state(state["random"])
 

@@ -31,6 +31,7 @@ class Sensitivity:
     """Of the colour's weights."""
 
 
+@torch.enable_grad()
 def measure_sensitivity(
     field: TrivecField,
     batch: Callable[[], Rays],
