@@ -8,6 +8,7 @@
 namespace nb = nanobind;
 
 namespace fieldwright {
+void bind_tensors(nb::module_& m);
 void bind_volume(nb::module_& m);
 void bind_trivec(nb::module_& m);
 }  // namespace fieldwright
@@ -20,6 +21,7 @@ NB_MODULE(_native, m) {
   m.def("set_isa", &fieldwright::set_isa, nb::arg("name"),
         "Instruction set: auto, portable, avx2 or avx512.");
   m.def("isa", &fieldwright::isa_name, "Name of the instruction set in use.");
+  fieldwright::bind_tensors(m);
   fieldwright::bind_volume(m);
   fieldwright::bind_trivec(m);
 }

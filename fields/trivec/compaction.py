@@ -21,10 +21,8 @@ from .field import TrivecField
 from .gauge import with_components
 from .sensitivity import measure_sensitivity
 
-_BANK = 1 << 20
-"""Random numbers that are drawn once and used from another place in every step."""
-_HEADROOM = 1.0
-"""Bits that components are chosen for, per bit of the file."""
+OFFSETS = 1 << 16
+"""Places in a noise bank at which a step may begin."""
 
 
 @dataclass(frozen=True)
@@ -39,23 +37,27 @@ class Rounding:
     """Of the colour's weights."""
 
     def moved(self, field: TrivecField, bank: Tensor, start: int) -> tuple[Tensor, ...]:
-        """Vectors and weights, each number moved within its cell."""
-        return (
-            field.vectors + self.vectors * _noise(field.vectors, bank, start),
-            field.densities + self.densities * _noise(field.densities, bank, start + 7),
-            field.colors + self.colors * _noise(field.colors, bank, start + 11),
+        """Vectors and weights, each number moved within its cell.
+
+        Args:
+            field: Whose numbers.
+            bank: From `noise_bank`.
+            start: Where in the bank to begin, below `OFFSETS`.
+        """
+        return tuple(
+            torch.addcmul(values, width, bank[start : start + values.numel()].view(values.shape))
+            for values, width in (
+                (field.vectors, self.vectors),
+                (field.densities, self.densities),
+                (field.colors, self.colors),
+            )
         )
 
 
-def noise_bank(seed: int) -> Float[Tensor, "bank"]:
-    """Uniform numbers in [-1/2, 1/2)."""
-    return torch.rand(_BANK, generator=torch.Generator().manual_seed(seed)) - 0.5
-
-
-def _noise(like: Tensor, bank: Tensor, start: int) -> Tensor:
-    copies = -(-like.numel() // len(bank))
-    flat = bank.roll(start % len(bank)).repeat(copies)
-    return flat[: like.numel()].view(like.shape)
+def noise_bank(field: TrivecField, seed: int) -> Float[Tensor, "bank"]:
+    """Uniform numbers in [-1/2, 1/2), drawn once and used from another place in every step."""
+    size = max(field.vectors.numel(), field.colors.numel()) + OFFSETS
+    return torch.rand(size, generator=torch.Generator().manual_seed(seed)) - 0.5
 
 
 @torch.no_grad()
@@ -77,7 +79,7 @@ def compacted(
         generator: Of the rays' random shares.
     """
     weighed = Weighed.of(field, measure_sensitivity(field, batch, step=step, generator=generator))
-    picture_step = step_for(weighed, 8 * _HEADROOM * num_bytes)
+    picture_step = step_for(weighed, 8.0 * num_bytes)
     width = scaled_rows(weighed, step=picture_step).channels.shape[1] + 3 * field.num_nodes
     keep = kept_components(weighed, step=picture_step, width=width)
     small = with_components(field, weighed.components, keep).subset(keep.any(1))

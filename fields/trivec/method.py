@@ -18,7 +18,7 @@ from splats.training.optimizer import SelectiveAdam
 
 from ..scene import FieldScene
 from ..training import Hull, RayBatches, carve
-from .compaction import Rounding, compacted, noise_bank
+from .compaction import OFFSETS, Rounding, compacted, noise_bank
 from .config import TrivecConfig
 from .field import TrivecField
 from .files import save_coded, save_trivec
@@ -88,7 +88,7 @@ class TrivecMethod:
         logger.info("%d leaves to begin with, in a cube of %.3g.", len(tree), hull.side)
         self._next_mask, self._refined = _FIRST_MASK, 0
         self._rounding: Rounding | None = None
-        self._bank = noise_bank(seed + 2) if config.target_size is not None else torch.zeros(0)
+        self._bank, self._seed = torch.zeros(0), seed
         self._take(field)
 
     def _take(self, field: TrivecField) -> None:
@@ -101,6 +101,8 @@ class TrivecMethod:
             eps=1e-15,
         )
         self._scores = torch.zeros(len(field))
+        if self._rounding is not None:
+            self._bank = noise_bank(field, self._seed + 2)
 
     # ------------------------------------------------------------------------------ training
 
@@ -132,7 +134,7 @@ class TrivecMethod:
         field, step = self.field, 1 / (self.config.nodes - 1)
         if self._rounding is None:
             return TrivecRenderer(field, step=step)
-        start = int(torch.randint(len(self._bank), (1,), generator=self._random))
+        start = int(torch.randint(OFFSETS, (1,), generator=self._random))
         moved = self._rounding.moved(field, self._bank, start)
         return TrivecRenderer(
             replace(field, **dict(zip(_PARAMETERS, moved, strict=True))), step=step
@@ -314,6 +316,8 @@ class TrivecMethod:
         """Continue exactly where `state` was taken."""
         tree = Octree(**state["tree"])
         arrays = {name: state["arrays"][name].clone() for name in _ARRAYS}
+        rounding = state["rounding"]
+        self._rounding = None if rounding is None else Rounding(**rounding)
         self._take(replace(self.field, octree=tree, **arrays))
         for name, held in zip(_PARAMETERS, state["moments"], strict=True):
             if held is not None:
@@ -321,8 +325,6 @@ class TrivecMethod:
                 self.optimizer.state[getattr(self.field, name)] = moments
         self._scores = state["scores"].clone()
         self._next_mask, self._refined = state["next_mask"], state["refined"]
-        rounding = state["rounding"]
-        self._rounding = None if rounding is None else Rounding(**rounding)
         self._batches.load_state_dict(state["batches"])
         self._random.set_state(state["random"])
 
