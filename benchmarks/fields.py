@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,9 @@ import torch
 
 from captures import Cameras, load_capture
 from fields import Samples, camera_rays, composite
+from fields.tensors import LocalPairs, VmFactors, cp_features, vm_features
+from fields.tensors.cp import cp_reference
+from fields.tensors.vm import vm_reference
 from fields.trivec import Octree, TrivecField, TrivecRenderer
 from fields.trivec.files import load_scene
 from fields.trivec.refinement import fresh
@@ -30,6 +33,7 @@ def run(*, quick: bool) -> Iterator[Metric]:
     """Kernels first, then a field from real photos, its frames and its coded file."""
     yield from _trivec_kernels(quick=quick)
     yield from _packed(quick=quick)
+    yield from _factors(quick=quick)
     data = real_data("scenes/lego_400")
     if data is not None:
         yield from _training(data, quick=quick)
@@ -120,17 +124,73 @@ def _packed(*, quick: bool) -> Iterator[Metric]:
     def twin() -> None:
         composite_twin(densities, colors, samples)
 
+    name = "packed volume rendering"
+    yield from _feature_rows(name, rays * each, forward, both, twin, limit=None, quick=quick)
+
+
+def _factors(*, quick: bool) -> Iterator[Metric]:
+    """Features of local CP tensors and of planes and lines, along rays."""
+    random = torch.Generator().manual_seed(0)
+    runs, each, cubes, rank = (2_000 if quick else 40_000), 8, 2_000, 16
+    cube = torch.randint(0, cubes, (runs,), generator=random).repeat_interleave(each)
+    start = torch.rand(runs, 1, 3, generator=random)
+    end = torch.rand(runs, 1, 3, generator=random)
+    along = torch.linspace(0, 1, each)[:, None]
+    count = runs * each
+    pairs = LocalPairs(
+        torch.arange(count + 1),
+        cube.int(),
+        (start + along * (end - start)).reshape(count, 3),
+        torch.ones(count),
+    )
+    vectors = torch.randn(cubes, 3, 9, rank, generator=random)
+    learned = vectors.clone().requires_grad_()
+    yield from _feature_rows(
+        "local CP density, R 16, 9 nodes, 2,000 tensors",
+        count,
+        lambda: cp_features(vectors, pairs, summed=True),
+        lambda: torch.autograd.grad(cp_features(learned, pairs, summed=True).sum(), [learned]),
+        lambda: cp_reference(vectors, pairs, summed=True),
+        limit=120,
+        quick=quick,
+    )
+    size, rays = (60 if quick else 300), (200 if quick else 4096)
+    planes = tuple(torch.randn(size, size, rank, generator=random) for _ in range(3))
+    lines = tuple(torch.randn(size, rank, generator=random) for _ in range(3))
+    factors = VmFactors(planes, lines)
+    leaves = [item.clone().requires_grad_() for item in (*planes, *lines)]
+    held = VmFactors(tuple(leaves[:3]), tuple(leaves[3:]))
+    ends = torch.rand(rays, 2, 3, generator=random)
+    along = torch.linspace(0, 1, 64)[:, None]
+    points = (ends[:, :1] + along * (ends[:, 1:] - ends[:, :1])).reshape(-1, 3)
+    yield from _feature_rows(
+        f"VM density, 3 x R 16, {size} nodes",
+        len(points),
+        lambda: vm_features(factors, points, summed=True),
+        lambda: torch.autograd.grad(vm_features(held, points, summed=True).sum(), leaves),
+        lambda: vm_reference(factors, points, summed=True),
+        limit=45,
+        quick=quick,
+    )
+
+
+def _feature_rows(
+    name: str,
+    count: int,
+    forward: Callable[[], object],
+    both: Callable[[], object],
+    twin: Callable[[], object],
+    *,
+    limit: float | None,
+    quick: bool,
+) -> Iterator[Metric]:
     calls = {"forward": forward, "both": both, "twin": twin}
     times = compare(calls, rounds=3 if quick else 7)
     fast = times["forward"].best
-    rate = rays * each / fast / 1e6
-    yield Metric("packed volume rendering: forward", rate, "M samples/s", "higher", 0.3)
+    yield Metric(f"{name}: forward", count / fast / 1e6, "M samples/s", "higher", 0.3, limit)
     ratio = times["both"].best / fast
-    yield Metric(
-        "packed volume rendering: forward and backward / forward", ratio, "x", "lower", 0.3, 4
-    )
-    gain = times["twin"].best / fast
-    yield Metric("packed volume rendering: twin / kernel", gain, "x", "higher", 0.5)
+    yield Metric(f"{name}: forward and backward / forward", ratio, "x", "lower", 0.3, 4)
+    yield Metric(f"{name}: twin / kernel", times["twin"].best / fast, "x", "higher", 0.5)
 
 
 def _training(data: Path, *, quick: bool) -> Iterator[Metric]:

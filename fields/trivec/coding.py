@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int8, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -36,13 +36,13 @@ _SLOPE = 2 * np.log(2) / 12
 class CodedRows:
     """What a file holds of a field's components, before quantisation."""
 
-    counts: Int[np.ndarray, "N"]
+    counts: UInt8[np.ndarray, "N"]
     """Components of each leaf, uint8."""
-    gains: Int[np.ndarray, "N"]
+    gains: Int8[np.ndarray, "N"]
     """Exponent of the scale of each leaf's weights, int8."""
-    shares: Int[np.ndarray, "W"]
+    shares: Int8[np.ndarray, "W"]
     """Exponent of the scale of each channel's weights, int8."""
-    exponents: Int[np.ndarray, "C"]
+    exponents: Int8[np.ndarray, "C"]
     """Exponent of the scale of each component, int8; all first components, all second ones, ..."""
     axes: Float[np.ndarray, "C 3 D"]
     """Scaled vectors."""

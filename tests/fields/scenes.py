@@ -78,7 +78,8 @@ def ring(count: int, size: int) -> Cameras:
         x = x / x.norm()
         rotation = torch.stack([x, torch.linalg.cross(z, x), z])
         viewmats[i, :3, :3], viewmats[i, :3, 3] = rotation, -rotation @ position
-    K = torch.tensor([[size, 0, size / 2], [0, size, size / 2], [0, 0, 1]], dtype=torch.float64)
+    f = 0.75 * size  # wide enough that all cameras see the whole surroundings of the ball
+    K = torch.tensor([[f, 0, size / 2], [0, f, size / 2], [0, 0, 1]], dtype=torch.float64)
     return Cameras(viewmats, K.repeat(count, 1, 1), size, size)
 
 
@@ -99,7 +100,7 @@ def ball_views(cameras: Cameras, *, radius: float = 0.3, supersample: int = 4) -
     return views
 
 
-def ball_capture(*, count: int = 14, size: int = 48, with_alpha: bool = True) -> Capture:
+def ball_capture(*, count: int = 14, size: int = 56, with_alpha: bool = True) -> Capture:
     """A capture of the ball that holds out every seventh view."""
     cameras = ring(count, size)
     views = ball_views(cameras)

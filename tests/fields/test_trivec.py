@@ -105,7 +105,12 @@ def test_overlapping_leaves_are_refused() -> None:
 def test_wrong_shapes_name_the_argument() -> None:
     field = scenes.field()
     with pytest.raises(ValueError, match="`vectors`"):
-        replace(field, vectors=field.vectors[..., :7])
+        replace(
+            field,
+            vectors=field.vectors[..., :7],
+            densities=field.densities[..., :7],
+            colors=field.colors[..., :7],
+        )
     with pytest.raises(ValueError, match="`unit`"):
         replace(field, unit=0.0)
     with pytest.raises(ValueError, match="`rank`"):

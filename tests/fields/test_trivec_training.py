@@ -67,7 +67,7 @@ def test_depths_are_in_units_of_the_source(method: TrivecMethod) -> None:
     scene = replace(method.renderable(), T_scene_field=method.capture.T_source_capture)
     cameras = method.capture.T_source_capture.apply_to_cameras(method.capture.cameras)
     output = scene.render(cameras[0], channels=("depth", "alpha"))
-    middle = output.channel("depth")[0, 24, 24, 0]
+    middle = output.channel("depth")[0, 28, 28, 0]
     assert float(middle) == pytest.approx(2.5 * 0.7, rel=0.05)
 
 
@@ -132,7 +132,7 @@ def test_photos_without_alpha_get_leaves_that_grow_with_the_distance() -> None:
 
 def test_transparent_photos_are_refused() -> None:
     capture = scenes.ball_capture()
-    empty = View(torch.zeros(48, 48, 3), torch.zeros(48, 48))
+    empty = View(torch.zeros(56, 56, 3), torch.zeros(56, 56))
     with pytest.raises(ValueError, match="transparent"):
         TrivecMethod.create(SMALL, replace(capture, load_view=lambda _: empty), device=CPU, seed=0)
 
