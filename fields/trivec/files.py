@@ -31,6 +31,9 @@ from .renderer import TrivecRenderer
 from .sensitivity import Sensitivity
 
 KIND = "trivec"
+
+logger = logging.getLogger(__name__)
+
 _EXACT = ("vectors", "densities", "colors")
 _TRIALS = 6
 """Files that are written at most to fill a budget."""
@@ -170,12 +173,14 @@ def _writer(field: TrivecField, T_source_field: Similarity) -> AssetWriter:
 
 
 def load_scene(path: str | Path, *, device: torch.device | str = "cpu") -> FieldScene:
-    """The scene in an asset file, or that of a run directory.
+    """The scene in an asset file, or that of a run directory; it renders on the CPU.
 
     Raises:
         FileNotFoundError: Nothing there, or a run that has no scene yet.
         ValueError: No asset of this kind, or a damaged one.
     """
+    if torch.device(device).type != "cpu":
+        logger.info("Tri-vector fields render on the CPU, whatever the device.")
     path = Path(path)
     file = path
     if path.is_dir():
@@ -184,8 +189,7 @@ def load_scene(path: str | Path, *, device: torch.device | str = "cpu") -> Field
             raise FileNotFoundError(f"{path} has no scene file yet; go on with --resume.")
         file = found
     field, similarity = load_trivec(file)
-    renderer = TrivecRenderer(field.to(device))
-    return FieldScene(renderer, device=device, T_scene_field=similarity, path=file)
+    return FieldScene(TrivecRenderer(field), T_scene_field=similarity, path=file)
 
 
 def load_trivec(path: Path) -> tuple[TrivecField, Similarity]:
@@ -199,7 +203,7 @@ def load_trivec(path: Path) -> tuple[TrivecField, Similarity]:
             raise ValueError(f"{path} holds {asset.header.kind!r}, expected {KIND!r}.")
         try:
             return _field(asset), _similarity(asset.header.frame["T_source_field"])
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, RuntimeError) as error:
             raise ValueError(f"{path} lacks what a tri-vector field needs: {error}.") from None
 
 

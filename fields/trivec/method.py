@@ -38,7 +38,7 @@ _MIN_ALPHA = 0.004
 """Opacity of a node's width below which a cell is empty: one 8-bit step."""
 _SCORE_EVERY = 8
 """Steps between those that are counted into the leaves' scores."""
-_NEAR_LEAVES = 16
+_NEAR_LEAVES = 8
 """Leaves across the innermost cube of captures without alpha."""
 _COMPACT_AT = 0.6
 """Share of the budget after which a field is trained for the size of its file."""
@@ -66,12 +66,12 @@ class TrivecMethod:
         """
         if not capture.train:
             raise ValueError(f"{capture.source} has no training images; use a larger --test-every.")
-        return cls(config, capture, device=device, seed=seed)
+        if device.type != "cpu":
+            logger.info("Tri-vector fields are trained on the CPU, whatever the device.")
+        return cls(config, capture, seed=seed)
 
-    def __init__(
-        self, config: TrivecConfig, capture: Capture, *, device: torch.device, seed: int
-    ) -> None:
-        self.config, self.capture, self.device = config, capture, device
+    def __init__(self, config: TrivecConfig, capture: Capture, *, seed: int) -> None:
+        self.config, self.capture = config, capture
         capture.preload(capture.train)
         self._batches = RayBatches(capture, config.rays, seed=seed)
         self._random = torch.Generator().manual_seed(seed + 1)
@@ -108,10 +108,8 @@ class TrivecMethod:
 
     def step(self, step: int, progress: float) -> dict[str, float | Tensor]:
         """One batch of rays: draw, compare, descend; now and then change the leaves."""
-        if self.device.type == "cpu":
-            with one_torch_thread():
-                return self._step(step, progress)
-        return self._step(step, progress)
+        with one_torch_thread():
+            return self._step(step, progress)
 
     def _step(self, step: int, progress: float) -> dict[str, float | Tensor]:
         self._reshape(progress)
@@ -257,14 +255,15 @@ class TrivecMethod:
         return {"psnr": sum(scores) / len(scores)} if scores else {}
 
     def snapshot(self) -> TrivecField:
-        """The current field without gradients."""
+        """The current field without gradients; it changes as training goes on."""
         return replace(
             self.field, **{name: getattr(self.field, name).detach() for name in _PARAMETERS}
         )
 
     def renderable(self) -> FieldScene:
-        """The current scene in the capture's frame."""
-        return FieldScene(TrivecRenderer(self.snapshot()))
+        """A copy of the current scene in the capture's frame."""
+        copies = {name: getattr(self.field, name).detach().clone() for name in _PARAMETERS}
+        return FieldScene(TrivecRenderer(replace(self.field, **copies)))
 
     def save_scene(self, path: Path) -> Path:
         """Write the field as an asset in the frame of the source."""

@@ -1,4 +1,4 @@
-"""Rays through a tri-vector field: one kernel on the CPU, its twin elsewhere."""
+"""Rays through a tri-vector field: one kernel, or its twin where that was not built."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TrivecRenderer:
     """A `RayRenderer` of a tri-vector field."""
 
     field: TrivecField
-    """On the CPU, or on CUDA for the twin."""
+    """On the CPU."""
     step: float = STEP
     """Longest step, as a share of a leaf's side."""
     early_stop: float = EARLY_STOP
@@ -174,7 +174,5 @@ def lattice_densities(field: TrivecField, side: int) -> Float[Tensor, "N side si
         feature = field.density_feature(
             leaves.expand(-1, side, side, side), local.expand(len(leaves), -1, -1, -1, -1)
         )
-        out[start : start + 256] = (
-            torch.nn.functional.softplus(feature + field.shift) / field.unit
-        ).cpu()
+        out[start : start + 256] = torch.nn.functional.softplus(feature + field.shift) / field.unit
     return out
