@@ -8,6 +8,7 @@ The header's frame holds the root's cube and the similarity from the field's axe
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
