@@ -35,6 +35,7 @@ SUITES = (
     "viewing_graph",
     "point_networks",
     "subbundles",
+    "fields",
 )
 """Each is the module `benchmarks.<name>` with `run(*, quick) -> Iterator[Metric]`."""
 
