@@ -15,11 +15,11 @@ from captures import Cameras, Capture, Renderable, View
 from captures.normalize import normalizing_similarity
 from splats import Gaussians, rasterization
 from splats.scene import near_plane
+from splats.sh import num_sh_bases
 from splats.training.kernels import one_torch_thread
 from splats.training.losses import photometric_loss
 from splats.training.optimizer import SelectiveAdam
 from splats.training.parameters import NAMES, Parameters
-from splats.sh import num_sh_bases
 
 from .loss import Pictures, render_pictures
 

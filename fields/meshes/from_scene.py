@@ -10,10 +10,10 @@ import numpy as np
 
 from captures import Cameras, Renderable
 
+from .bricks import sorted_bricks
 from .cleaning import decimated, without_small_pieces
 from .depth_views import DepthView, depth_views
 from .fusion import fuse, surface_bricks
-from .bricks import sorted_bricks
 from .marching import extract_surface
 from .mesh import Mesh
 from .texturing import coloring_from_views, textured
