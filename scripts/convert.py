@@ -80,7 +80,7 @@ class Convert(Common):
     count: int = 60_000
     """To splats: Gaussians on the surface."""
     cell: float | None = None
-    """To a mesh: finest detail in units of the source; None takes what a pixel covers."""
+    """To a mesh: finest detail in units of the source; None takes what 1.5 pixels cover."""
     faces: int | None = None
     """To a mesh: most triangles."""
     texture: int = 0
