@@ -15,11 +15,21 @@ from typing import Any
 from runs import describe_environment
 from splats import _native
 
-from . import format_pages, pages
+from . import conversion_pages, format_pages, pages
 from .command import CHECKOUT
 from .metric import Metric
 
-SUITES = ("rasterizer", "train", "train_long", "captures", "asset", "vq", "formats", "formats_fuzz")
+SUITES = (
+    "rasterizer",
+    "train",
+    "train_long",
+    "captures",
+    "asset",
+    "vq",
+    "formats",
+    "formats_fuzz",
+    "conversions",
+)
 """Each is the module `benchmarks.<name>` with `run(*, quick) -> Iterator[Metric]`."""
 
 FOLDER = Path(__file__).resolve().parent
@@ -86,6 +96,9 @@ def record(suite: str, metrics: Sequence[Metric]) -> list[Path]:
     if suite == "formats":
         page = format_pages.formats_page(pages.Results.read(written))
         own.append(_write(CHECKOUT / "docs" / "formats.md", page))
+    if suite == "conversions":
+        page = conversion_pages.conversions_page(pages.Results.read(written))
+        own.append(_write(CHECKOUT / "docs" / "conversions.md", page))
     return [
         written,
         *own,

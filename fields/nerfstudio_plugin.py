@@ -8,6 +8,7 @@ nerfstudio's, a training step is one of our `runs.Trainee`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,31 +52,27 @@ def specification(method: str) -> Any:
     return ns.MethodSpecification(config=config, description=f"Fieldwright's {method}.")
 
 
+_NAMES = {
+    "AdamOptimizerConfig": "nerfstudio.engine.optimizers",
+    "TrainerConfig": "nerfstudio.engine.trainer",
+    "Model": "nerfstudio.models.base_model",
+    "ModelConfig": "nerfstudio.models.base_model",
+    "VanillaPipeline": "nerfstudio.pipelines.base_pipeline",
+    "VanillaPipelineConfig": "nerfstudio.pipelines.base_pipeline",
+    "MethodSpecification": "nerfstudio.plugins.types",
+}
+"""What the plug-in uses of nerfstudio, and where it lies."""
+
+
 def _nerfstudio() -> SimpleNamespace:
     try:
-        from nerfstudio.engine.optimizers import (  # pyright: ignore[reportMissingImports]
-            AdamOptimizerConfig,
-        )
-        from nerfstudio.engine.trainer import (  # pyright: ignore[reportMissingImports]
-            TrainerConfig,
-        )
-        from nerfstudio.models.base_model import (  # pyright: ignore[reportMissingImports]
-            Model,
-            ModelConfig,
-        )
-        from nerfstudio.pipelines.base_pipeline import (  # pyright: ignore[reportMissingImports]
-            VanillaPipeline,
-            VanillaPipelineConfig,
-        )
-        from nerfstudio.plugins.types import (  # pyright: ignore[reportMissingImports]
-            MethodSpecification,
-        )
-    except ImportError as error:
+        found = {name: getattr(import_module(path), name) for name, path in _NAMES.items()}
+    except (ImportError, AttributeError) as error:
         raise ImportError(
             f"the plug-in is for an installed nerfstudio, which cannot be imported: {error}; "
             "without it use `fieldwright train`."
         ) from error
-    return SimpleNamespace(**{name: value for name, value in locals().items() if name[0].isupper()})
+    return SimpleNamespace(**found)
 
 
 def _pipeline_config(ns: SimpleNamespace) -> Any:
@@ -206,5 +203,3 @@ def _view(image: Tensor) -> View:
         return View(image)
     alpha = image[..., 3]
     return View(image[..., :3] * alpha[..., None], alpha)
-
-

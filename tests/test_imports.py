@@ -30,6 +30,9 @@ HEAVY = {
     "matplotlib",
     "pcodec",
     "pycolmap",
+    "fast_simplification",
+    "nerfstudio",
+    "xatlas",
     "trimesh",
     "viser",
 }
@@ -58,7 +61,9 @@ def test_imports_follow_the_order(package: str) -> None:
         assert not wrong, f"{path.relative_to(REPOSITORY)} must not import {sorted(wrong)}"
 
 
-@pytest.mark.parametrize("package", ["captures", "runs", "vq", "splats", "fields", "viewer", "scripts"])
+@pytest.mark.parametrize(
+    "package", ["captures", "runs", "vq", "splats", "fields", "viewer", "scripts"]
+)
 def test_optional_packages_are_imported_late(package: str) -> None:
     """A missing extra breaks only its own feature."""
     for path in sorted((REPOSITORY / package).rglob("*.py")):
