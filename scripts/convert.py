@@ -74,6 +74,8 @@ class Convert(Common):
     run, or automatic ones."""
     cameras: int = 48
     """Between representations: automatic cameras."""
+    size: int = 512
+    """Between representations: their width and height in pixels."""
     steps: int | None = None
     """To splats or a field: steps of learning from renders of the source; None takes 400 or
     1500."""
@@ -141,6 +143,7 @@ def _across(config: Convert, target: Kind) -> dict[str, Any]:
     options = Across(
         data=config.data,
         cameras=config.cameras,
+        size=config.size,
         steps=config.steps,
         count=config.count,
         mesh=mesh,

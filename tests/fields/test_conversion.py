@@ -36,7 +36,7 @@ def test_a_mesh_becomes_splats_and_a_mesh_again(
     duck: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The round trip keeps units, frame, colors and most of the shape."""
-    small = ["--cameras", 16, "--count", 8000]
+    small = ["--cameras", 16, "--count", 8000, "--size", 160]
     there = summary(capsys, "convert", duck, tmp_path / "duck.ply", "--steps", 0, *small)
     assert (there["source_kind"], there["kind"]) == ("mesh", "splats")
     assert there["num_primitives"] == 8000
@@ -58,7 +58,7 @@ def test_a_mesh_becomes_splats_and_a_mesh_again(
 def test_learning_from_renders_beats_the_bare_surface(duck: Path, tmp_path: Path) -> None:
     scores = []
     for steps in (0, 60):
-        options = Across(cameras=12, size=128, count=2000, steps=steps)
+        options = Across(cameras=8, size=96, count=2000, steps=steps)
         done = convert_across(duck, tmp_path / f"{steps}.ply", "splats", options=options)
         scores.append(done.loss.psnr)
     # Measured: 22.6 and 27.4 dB.
@@ -70,13 +70,15 @@ def test_a_mesh_becomes_a_field_and_splats_again(
     duck: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     field = tmp_path / "duck.field.fwa"
-    there = summary(capsys, "convert", duck, field, "--steps", 300, "--cameras", 24)
+    there = summary(capsys, "convert", duck, field, "--steps", 300, "--cameras", 24, "--size", 128)
     assert there["kind"] == "field" and there["render_psnr"] > 24
     assert kind_of_file(field) == "field"
-    again = summary(capsys, "convert", field, tmp_path / "a.spz", "--steps", 100, "--count", 5000)
+    again = summary(
+        capsys, "convert", field, tmp_path / "a.spz", "--steps", 100, "--count", 5000, "--size", 128
+    )
     assert (again["source_kind"], again["kind"]) == ("field", "splats")
     assert again["render_psnr"] > 20
-    mesh = summary(capsys, "convert", field, tmp_path / "a.obj", "--cameras", 24)
+    mesh = summary(capsys, "convert", field, tmp_path / "a.obj", "--cameras", 24, "--size", 128)
     assert mesh["silhouette_iou"] > 0.9
 
 
@@ -118,7 +120,7 @@ def test_denoising_from_the_command(duck: Path, tmp_path: Path, capsys: Any) -> 
 
     save_mesh(replace(mesh, vertices=mesh.vertices + shake), noisy)
     out = tmp_path / "clean.obj"
-    done = summary(capsys, "convert", noisy, out, "--denoise", "both", "--cameras", 4)
+    done = summary(capsys, "convert", noisy, out, "--denoise", "both", "--cameras", 2, "--size", 32)
     assert (done["source_kind"], done["kind"]) == ("mesh", "mesh")
     clean = load_mesh(out)
     assert np.abs(clean.vertices - load_mesh(noisy).vertices).max() > 0
@@ -152,7 +154,7 @@ def test_mistakes_are_one_clear_line(
 
 def test_outputs_are_kept_unless_told(duck: Path, tmp_path: Path, capsys: Any) -> None:
     out = tmp_path / "a.obj"
-    summary(capsys, "convert", duck, out, "--cameras", 4)
+    summary(capsys, "convert", duck, out, "--cameras", 2, "--size", 32)
     assert main(["convert", str(duck), str(out)]) == 1
     assert "--overwrite" in capsys.readouterr().err
 
