@@ -15,7 +15,7 @@ from typing import Any
 from runs import describe_environment
 from splats import _native
 
-from . import format_pages, pages
+from . import conversion_pages, format_pages, pages
 from .command import CHECKOUT
 from .metric import Metric
 
@@ -36,6 +36,7 @@ SUITES = (
     "point_networks",
     "subbundles",
     "fields",
+    "conversions",
 )
 """Each is the module `benchmarks.<name>` with `run(*, quick) -> Iterator[Metric]`."""
 
@@ -103,6 +104,9 @@ def record(suite: str, metrics: Sequence[Metric]) -> list[Path]:
     if suite == "formats":
         page = format_pages.formats_page(pages.Results.read(written))
         own.append(_write(CHECKOUT / "docs" / "formats.md", page))
+    if suite == "conversions":
+        page = conversion_pages.conversions_page(pages.Results.read(written))
+        own.append(_write(CHECKOUT / "docs" / "conversions.md", page))
     return [
         written,
         *own,

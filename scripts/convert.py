@@ -74,13 +74,15 @@ class Convert(Common):
     run, or automatic ones."""
     cameras: int = 48
     """Between representations: automatic cameras."""
+    size: int = 512
+    """Between representations: their width and height in pixels."""
     steps: int | None = None
     """To splats or a field: steps of learning from renders of the source; None takes 400 or
     1500."""
     count: int = 60_000
     """To splats: Gaussians on the surface."""
     cell: float | None = None
-    """To a mesh: finest detail in units of the source; None takes what a pixel covers."""
+    """To a mesh: finest detail in units of the source; None takes what 1.5 pixels cover."""
     faces: int | None = None
     """To a mesh: most triangles."""
     texture: int = 0
@@ -141,6 +143,7 @@ def _across(config: Convert, target: Kind) -> dict[str, Any]:
     options = Across(
         data=config.data,
         cameras=config.cameras,
+        size=config.size,
         steps=config.steps,
         count=config.count,
         mesh=mesh,

@@ -34,6 +34,7 @@ HEAVY = {
     "laspy",
     "lpips",
     "matplotlib",
+    "nerfstudio",
     "open3d",
     "pcodec",
     "pycolmap",

@@ -18,6 +18,10 @@ from splats.scene import SplatScene, near_plane
 _SOLID = 0.5  # opacity from which a pixel shows a surface
 _EMPTY = 0.05  # opacity below which the line of sight is free
 _GRAZING = 0.05  # least cosine to the surface that counts at all
+_SHARPNESS = 6
+"""Gaussians that each one stands for; on the sample capture after 3,000 steps the bias of the depth
+falls from 2.2 to 0.6 % with 6, and to 0.5 % with 10."""
+_SPREAD = 0.02  # relative deviation of depths at which a pixel counts half
 _STEEPEST = 0.3
 """Largest relative change of a Gaussian's inverse depth over its own size."""
 
@@ -67,19 +71,23 @@ def splat_depths(
     Seen along r = (x, y, 1), a Gaussian with precision A about m is densest where
     z = (r A m) / (r A r). To first order about its center, and exactly for flat Gaussians, 1 / z is
     q r with q = A m / (m A m): linear in the pixel. So q is blended like a color and multiplied
-    with r afterwards, and a large Gaussian gets a depth for every pixel instead of one for all.
+    with r afterwards, and a large Gaussian gets a depth for every pixel instead of one for all. The
+    entries of q q^T give the second moment of 1 / z alike.
+
+    Gaussians are thin fog whose mean depth lies behind the surface at which it begins. So the fog
+    is made denser: every Gaussian stands for several of itself, which moves the mean to the front.
 
     Reference: for the densest point Zhang et al., "RaDe-GS", 2024, section 3.
     """
     g = scene.gaussians
-    planes, inverse = inverse_depth_planes(g, camera)
-    channels = torch.cat([planes, inverse, inverse**2], dim=1)
+    planes = inverse_depth_planes(g, camera)
+    squares = torch.stack([planes[:, i] * planes[:, j] for i, j in _PAIRS], dim=1)
     image, alpha, _ = rasterization(
         g.means,
         g.quats,
         g.log_scales.exp(),
-        g.logit_opacities.sigmoid(),
-        channels,
+        1 - (1 - g.logit_opacities.sigmoid()) ** _SHARPNESS,
+        torch.cat([planes, squares], dim=1),
         camera.viewmats.to(g.means),
         camera.Ks.to(g.means),
         camera.width,
@@ -87,18 +95,20 @@ def splat_depths(
         near_plane=near_plane(g),
         rasterize_mode="antialiased" if scene.antialiased else "classic",
     )
-    image, alpha = image[0].cpu(), alpha[0].cpu().clamp(min=1e-6)
-    mean = (image[..., :3] * view_rays(camera)).sum(-1, keepdim=True) / alpha
-    first, second = image[..., 3:4] / alpha, image[..., 4:5] / alpha
-    spread = (second - first**2).clamp(min=0).sqrt() / first.clamp(min=1e-12)
-    return 1 / mean[..., 0].clamp(min=1e-12), spread[..., 0]
+    image, rays = (image[0] / alpha[0].clamp(min=1e-6)).cpu(), view_rays(camera)
+    mean = (image[..., :3] * rays).sum(-1).clamp(min=1e-12)
+    products = [(2 if i != j else 1) * rays[..., i] * rays[..., j] for i, j in _PAIRS]
+    second = (image[..., 3:] * torch.stack(products, dim=-1)).sum(-1)
+    return 1 / mean, (second - mean**2).clamp(min=0).sqrt() / mean
 
 
-def inverse_depth_planes(
-    gaussians: Gaussians, camera: Cameras
-) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 1"]]:
-    """q of `splat_depths` and the inverse depths of the centers; Gaussians seen almost edge-on,
-    whose depth would change by more than their distance allows, are taken for less steep."""
+_PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+"""Entries of a symmetric matrix."""
+
+
+def inverse_depth_planes(gaussians: Gaussians, camera: Cameras) -> Float[Tensor, "N 3"]:
+    """q of `splat_depths`; Gaussians seen almost edge-on, whose depth would change by more than
+    their distance allows, are taken for less steep."""
     viewmat = camera.viewmats[0].to(gaussians.means)
     rotation = viewmat[:3, :3] @ quats_to_rotmats(gaussians.quats)
     centers = gaussians.means @ viewmat[:3, :3].T + viewmat[:3, 3]
@@ -112,7 +122,7 @@ def inverse_depth_planes(
     inverse = 1 / centers[:, 2:].clamp(min=1e-12)
     flat = torch.nn.functional.pad(inverse, (2, 0))
     slope = q[:, :2].norm(dim=1, keepdim=True) * largest
-    return flat + (q - flat) * (_STEEPEST / slope.clamp(min=1e-12)).clamp(max=1), inverse
+    return flat + (q - flat) * (_STEEPEST / slope.clamp(min=1e-12)).clamp(max=1)
 
 
 def view_rays(camera: Cameras) -> Float[Tensor, "H W 3"]:
@@ -130,8 +140,8 @@ def _belief(
     alpha: Float[Tensor, "H W"],
     spread: Float[Tensor, "H W"] | None,
 ) -> Float[np.ndarray, "H W"]:
-    """Weights of `DepthView`: zero at half-transparent pixels, small at grazing ones, and less by
-    the square of the spread in percent of the distance."""
+    """Weights of `DepthView`: zero at half-transparent pixels, small at grazing ones, and less the
+    more depths a pixel blends."""
     points = view_rays(camera) * depth[..., None]
     down, across = torch.gradient(points, dim=(0, 1))
     normal = torch.linalg.cross(across, down)
@@ -139,6 +149,6 @@ def _belief(
     cosine = (normal * points).sum(-1).abs() / length.clamp(min=1e-30)
     weight = torch.where(alpha > _SOLID, cosine.clamp(min=_GRAZING), 0.0)
     if spread is not None:
-        weight = weight / (1 + (spread / 0.01) ** 2)
+        weight = weight / (1 + (spread / _SPREAD) ** 2)
     weight = torch.where(alpha < _EMPTY, 1.0, weight)
     return weight.nan_to_num(0).float().numpy()

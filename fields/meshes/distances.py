@@ -107,7 +107,7 @@ def sample_surface(mesh: Mesh, count: int, *, seed: int = 0) -> SurfacePoints:
 def visible_from(
     mesh: Mesh, points: Float[np.ndarray, "N 3"], cameras: Cameras, *, tolerance: float
 ) -> Bool[np.ndarray, "N"]:
-    """Whether any camera sees a point, nothing of the mesh being more than `tolerance` before it."""
+    """Whether any camera sees a point, the mesh being at most `tolerance` before it."""
     scene, seen = MeshScene(mesh), np.zeros(len(points), bool)
     for index in range(len(cameras)):
         camera = cameras[index]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,7 +29,8 @@ class MeshOptions:
     """How a scene is meshed; the defaults work unedited."""
 
     cell: float | None = None
-    """Side of a cell in units of the scene; None takes what a pixel of the views covers."""
+    """Side of a cell in units of the scene; None takes what 1.5 pixels of the views
+    cover."""
     faces: int | None = None
     """Most faces; None keeps all, or 60,000 where a texture is baked."""
     texture: int = 0
@@ -52,6 +53,7 @@ class MeshOptions:
 
 
 _TEXTURED_FACES = 60_000
+_PIXELS = 1.5  # per cell; finer ones hold noise
 
 
 def mesh_of_scene(scene: Renderable, cameras: Cameras, options: MeshOptions | None = None) -> Mesh:
@@ -69,7 +71,7 @@ def mesh_of_views(
     views: Sequence[DepthView], bounds: np.ndarray | None, options: MeshOptions
 ) -> Mesh:
     """`mesh_of_scene` from depth maps that are there already."""
-    cell = options.cell or _affordable(views, bounds, pixel_size(views))
+    cell = options.cell or _affordable(views, bounds, _PIXELS * pixel_size(views))
     logger.info("Fusing %d depth maps with cells of %.3g.", len(views), cell)
     mesh = extract_surface(fuse(views, spacing=cell, bounds=bounds))
     if not len(mesh.faces):
@@ -78,9 +80,10 @@ def mesh_of_views(
     most = options.faces or (_TEXTURED_FACES if options.texture else None)
     if most is not None:
         mesh = decimated(mesh, most)
+    coloring = coloring_from_views(views, mesh)
     if options.texture:
-        mesh = textured(mesh, options.texture, coloring_from_views(views, mesh))
-    return mesh
+        return textured(mesh, options.texture, coloring)
+    return replace(mesh, colors=coloring(mesh.vertices, mesh.vertex_normals()))
 
 
 def pixel_size(views: Sequence[DepthView]) -> float:

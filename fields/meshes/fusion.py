@@ -59,7 +59,7 @@ def fuse(
     *,
     spacing: float,
     bounds: Float[np.ndarray, "2 3"] | None = None,
-    least_weight: float = 0.2,
+    least_weight: float = 0.05,
 ) -> Bricks:
     """Signed distances, positive in front of the surfaces that the views see, with colors.
 

@@ -51,8 +51,8 @@ class NerfactoConfig:
     """Weight of the loss that gathers the weight of a ray in one place."""
     lr: float = 1e-2
     """Learning rate of grids and networks."""
-    lr_poses: float = 1e-3
-    """Learning rate of the poses."""
+    lr_poses: float = 1e-4
+    """Learning rate of the poses, which are held until there is a scene to align them with."""
     lr_final: float = 0.02
     """Share of the learning rates at the end of the budget; log-linear between."""
 

@@ -29,6 +29,8 @@ _ANNEAL_SLOPE = 10.0
 _SELDOM_FROM = 0.15
 """Share of the budget after which proposals learn every fifth step only."""
 _SELDOM = 5
+_POSES_FROM = 0.1
+"""Share of the budget after which poses are corrected, at full rate from twice this share on."""
 _BETAS = (0.9, 0.99)
 
 
@@ -198,7 +200,9 @@ class _Optimizers:
         """Log-linear decay of all learning rates."""
         share = self._final**progress
         for optimizer in self._all():
-            rate = self._rates[1] if optimizer is self._poses else self._rates[0]
+            rate = self._rates[0]
+            if optimizer is self._poses:
+                rate = self._rates[1] * min(1.0, max(0.0, progress / _POSES_FROM - 1))
             optimizer.param_groups[0]["lr"] = rate * share
 
     def step(self) -> None:

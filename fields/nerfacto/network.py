@@ -20,6 +20,7 @@ _BASE = 16
 _INITIAL_DENSITY = 0.01
 """Factor on the density, so that space starts almost empty."""
 _PROPOSAL_LEVELS, _PROPOSAL_WIDTH, _PROPOSAL_ENTRIES = 5, 16, 17
+_LOOKS = 0.01
 _DIRECTIONS = 16  # spherical harmonics up to degree 3, which nerfacto calls four levels
 
 
@@ -75,7 +76,8 @@ class NerfactoField(nn.Module):
         self.density_network = _layers(layout.num_outputs, config.width, 1, 1 + handed, generator)
         inputs = _DIRECTIONS + handed + config.appearance
         self.color_network = _layers(inputs, config.width, 2, 3, generator)
-        looks = torch.randn(num_images, config.appearance, generator=generator)
+        # Alike at first, so that their mean stays among what the network has learned.
+        looks = _LOOKS * torch.randn(num_images, config.appearance, generator=generator)
         self.looks = nn.Parameter(looks)
         """Embedding of each training photo's look."""
 

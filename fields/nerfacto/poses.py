@@ -24,9 +24,15 @@ class PoseDeltas(nn.Module):
         """World units."""
 
     def forward(self, rays: Rays, images: Int64[Tensor, "R"]) -> Rays:
-        """The rays of photos `images`, turned about their cameras' centers and shifted."""
-        turned = rotated(self.rotations[images], rays.directions)
-        return Rays(rays.origins + self.translations[images], turned, rays.depth_scales)
+        """The rays of photos `images`, turned about their cameras' centers and shifted.
+
+        What all photos have in common is left out: it would move the scene away from the cameras
+        that are held out, and explain nothing.
+        """
+        turns = self.rotations - self.rotations.mean(dim=0)
+        shifts = self.translations - self.translations.mean(dim=0)
+        turned = rotated(turns[images], rays.directions)
+        return Rays(rays.origins + shifts[images], turned, rays.depth_scales)
 
     def penalty(self) -> Float[Tensor, ""]:
         """0.01 times the mean length of the translations plus 0.001 that of the rotations."""

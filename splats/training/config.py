@@ -16,9 +16,10 @@ class SplatsConfig:
     """Most Gaussians; None takes `gaussians_per_pixel` times the pixels of one training image."""
     gaussians_per_pixel: float = 0.3
     """Used where `max_gaussians` is None."""
-    init: Literal["auto", "points", "photos", "random"] = "auto"
-    """Where Gaussians start: the capture's points, points that the photos agree on, or random
-    points in a box; auto takes the capture's points where it has at least 1,000."""
+    init: str = "auto"
+    """Where Gaussians start: `points`, the capture's; `photos`, points that the photos agree on;
+    `random` points in a box; or a file with points or Gaussians in the source's frame, such as a
+    converted field. auto takes the capture's points where it has at least 1,000."""
     num_init: int = 30_000
     """Gaussians to start from where the capture's own points are not used."""
     sh_degree: int = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -42,12 +43,36 @@ def initial_gaussians(capture: Capture, config: SplatsConfig, *, seed: int) -> G
         points = capture.points
     elif kind == "photos":
         points = points_from_photos(capture, config.num_init, generator=generator)
+    elif kind != "random":
+        points = points_from_file(Path(kind), capture)
     else:
         positions = (torch.rand(config.num_init, 3, generator=generator) * 2 - 1) * capture.extent
         points = SparsePoints(positions, torch.rand(config.num_init, 3, generator=generator))
     logger.info("Starting from %d points (%s).", len(points.positions), kind)
     opacity = 0.5 if config.strategy == "mcmc" else 0.1
     return gaussians_at(points, sh_degree=config.sh_degree, opacity=opacity)
+
+
+def points_from_file(path: Path, capture: Capture) -> SparsePoints:
+    """The points, or the centers and colors of the Gaussians, of a file in the source's frame.
+
+    Dense points of a field that was trained on the same photos give small models a head start
+    (Shin et al., "Locality-aware Gaussian Compression", 2025, section 3.2).
+
+    Raises:
+        ValueError: No such file, a malformed or an empty one.
+    """
+    from ..formats import load
+
+    if not path.is_file():
+        raise ValueError(
+            f"`init` must be auto, points, photos, random or a file that exists, got {path}."
+        )
+    gaussians = load(path).transformed(capture.T_source_capture.inverse())
+    if not len(gaussians):
+        raise ValueError(f"`init`: {path} holds no points.")
+    colors = (0.5 + SH_C0 * gaussians.sh0[:, 0]).clamp(0, 1)
+    return SparsePoints(gaussians.means, colors)
 
 
 def gaussians_at(points: SparsePoints, *, sh_degree: int, opacity: float) -> Gaussians:

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from captures import Cameras, Capture, View, psnr
+from captures import Cameras, Capture, Similarity, View, psnr
 from splats import Gaussians
+from splats.formats import save
 from splats.scene import SplatScene
 from splats.sh import SH_C0
 from splats.training.config import SplatsConfig
@@ -197,3 +198,18 @@ def test_a_fully_masked_capture_is_refused(views: list[View]) -> None:
     hidden = [View(v.image, mask=torch.zeros(64, 64, dtype=torch.bool)) for v in views]
     with pytest.raises(ValueError, match="fully masked"):
         method(capture_of(hidden))
+
+
+def test_training_starts_from_a_file_in_the_frame_of_the_source(
+    views: list[View], tmp_path: Path
+) -> None:
+    """Points of another representation, such as a field, become the first Gaussians."""
+    similarity = Similarity(3.0, torch.eye(3).double(), torch.tensor([1.0, 2.0, 3.0]).double())
+    capture = replace(capture_of(views), T_source_capture=similarity)
+    plane = textured_plane()
+    save(plane.transformed(similarity), tmp_path / "dense.ply")
+    trainee = method(capture, init=str(tmp_path / "dense.ply"), max_gaussians=5000)
+    torch.testing.assert_close(trainee.gaussians().means, plane.means, atol=1e-6, rtol=0)
+    torch.testing.assert_close(trainee.gaussians().sh0, plane.sh0, atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="a file that exists"):
+        method(capture, init="elsewhere.ply")
