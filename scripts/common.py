@@ -48,7 +48,7 @@ def set_up(config: Common) -> None:
     root = logging.getLogger()
     root.handlers = [old for old in root.handlers if not isinstance(old, RichHandler)]
     root.addHandler(handler)
-    for package in ("captures", "runs", "splats", "viewer", "scripts"):
+    for package in ("captures", "runs", "splats", "fields", "viewer", "scripts"):
         logging.getLogger(package).setLevel(logging.DEBUG if config.debug else logging.INFO)
     set_num_threads(config.num_threads)
     if (native := native_kernels()) is not None:

@@ -21,6 +21,7 @@ VERBS = {
     "eval": "score a scene on held-out images, with a report",
     "render": "a camera path to a video or frames",
     "convert": "a splat file to another format, with a report of what that costs",
+    "shape": "meshes to latents and back: prepare, train, encode, decode, compare",
     "view": "look at scenes in the browser",
     "info": "what is inside a file, run or capture",
     "bench": "measure this machine against the committed baseline",
