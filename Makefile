@@ -7,7 +7,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-NATIVE := CMakeLists.txt $(wildcard native/* splats/csrc/* vq/csrc/*)
+NATIVE := CMakeLists.txt $(wildcard native/* splats/csrc/* fields/csrc/* vq/csrc/*)
 SUITE ?= rasterizer
 
 .PHONY: help demo test test-slow lint types bench browser oracle clean

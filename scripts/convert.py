@@ -1,8 +1,10 @@
-"""Convert a splat file to another format and measure what was lost."""
+"""Convert a scene to another format or representation and measure what was lost."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,11 +13,22 @@ import torch
 import tyro
 from jaxtyping import Float
 from PIL import Image
+from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
 from captures import Similarity
 from captures.rotations import quats_to_rotmats
+from fields.conversion import (
+    Across,
+    Crossing,
+    Kind,
+    convert_across,
+    kind_of_file,
+    kind_of_target,
+)
+from fields.conversion.convert import Denoising
+from fields.meshes import MeshOptions
 from splats.formats import find_format
 from splats.formats.conversion import Conversion, Pictures, convert
 from splats.formats.edits import Edits
@@ -32,11 +45,13 @@ class Convert(Common):
     """Flags of `fieldwright convert`."""
 
     source: Annotated[Path, tyro.conf.Positional]
-    """A splat file or folder of any format, or a run folder."""
+    """A splat, mesh or field file, a folder with splats, or a run folder."""
     output: Annotated[Path, tyro.conf.Positional]
-    """The file to write; its ending tells the format unless --to does."""
+    """The file to write; its ending tells the format unless --to does. Names that end with mesh.glb
+    or mesh.ply, and .obj, .stl and .off, are meshes, field.fwa is a field."""
     to: str | None = None
-    """Name of the target format, such as spz; None takes it from the ending of OUTPUT."""
+    """What OUTPUT shall be: mesh, splats or field, or a format of splats such as spz; None takes it
+    from the name of OUTPUT."""
     sh_degree: int | None = None
     """Highest degree of the spherical harmonics to keep."""
     crop: tuple[float, float, float, float, float, float] | None = None
@@ -54,6 +69,24 @@ class Convert(Common):
     """Directions of +X +Y +Z in the source, such as RUB, where its file is silent or wrong."""
     option: tuple[str, ...] = ()
     """Settings of the target format, each as NAME=VALUE."""
+    data: Path | None = None
+    """Between representations: the capture whose cameras look at the source; None takes that of a
+    run, or automatic ones."""
+    cameras: int = 48
+    """Between representations: automatic cameras."""
+    steps: int | None = None
+    """To splats or a field: steps of learning from renders of the source; None takes 400 or
+    1500."""
+    count: int = 60_000
+    """To splats: Gaussians on the surface."""
+    cell: float | None = None
+    """To a mesh: finest detail in units of the source; None takes what a pixel covers."""
+    faces: int | None = None
+    """To a mesh: most triangles."""
+    texture: int = 0
+    """To a mesh: side in pixels of a baked texture; 0 colors the vertices."""
+    denoise: Denoising = "none"
+    """To a mesh: take noise off, keeping edges."""
     views: int = 6
     """Pictures that source and output are compared by; 0 renders nothing."""
     picture: Path | None = None
@@ -68,6 +101,9 @@ def run(config: Convert) -> dict[str, Any]:
         raise ValueError(f"`--views` must be 0 to {_MAX_PICTURES}, got {config.views}.")
     if config.picture is not None and config.picture.exists() and not config.overwrite:
         raise FileExistsError(f"{config.picture} exists; choose another name or --overwrite.")
+    target = kind_of_target(config.output, config.to)
+    if kind_of_file(config.source) != target or target == "mesh":
+        return _across(config, target)
     is_run = (config.source / "config.json").is_file()
     done = convert(
         scene_file(config.source) if is_run else config.source,
@@ -87,8 +123,69 @@ def run(config: Convert) -> dict[str, Any]:
     )
     _print(done)
     if config.picture is not None:
-        _draw(done, config.picture)
+        _draw(done.pictures, config.picture)
     return done.summary()
+
+
+def _across(config: Convert, target: Kind) -> dict[str, Any]:
+    """Convert between representations, print the loss report; returns the `--json` summary."""
+    for name in ("sh_degree", "max_gaussians", "transform", "units", "frame"):
+        if getattr(config, name) is not None:
+            raise ValueError(
+                f"`--{name.replace('_', '-')}` applies to splats only; convert to splats first, "
+                "then change them."
+            )
+    mesh = MeshOptions(
+        cell=config.cell, faces=config.faces, texture=config.texture, within=config.crop
+    )
+    options = Across(
+        data=config.data,
+        cameras=config.cameras,
+        steps=config.steps,
+        count=config.count,
+        mesh=mesh,
+        denoise=config.denoise,
+    )
+    with _bar() as bar:
+        done = convert_across(
+            config.source,
+            config.output,
+            target,
+            options=options,
+            seed=config.seed,
+            overwrite=config.overwrite,
+            progress=bar,
+        )
+    _print_crossing(done)
+    if config.picture is not None:
+        first, second = (pictures.colors for pictures in done.pictures)
+        _draw((first[: config.views], second[: config.views]), config.picture)
+    return done.summary()
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[float], None]]:
+    """A progress bar that appears with the first share it is told."""
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("learn from renders", total=1.0, visible=False)
+        yield lambda share: bar.update(task, completed=share, visible=True)
+
+
+def _print_crossing(done: Crossing) -> None:
+    """The loss report."""
+    names = {"splats": "Gaussians", "mesh": "triangles", "field": "parts of the field"}
+    loss = done.loss
+    table = Table(show_header=False, box=None, title=str(done.output), title_justify="left")
+    table.add_row("made", f"{done.source_kind} to {done.target_kind}")
+    table.add_row(names[done.target_kind], f"{done.num_primitives:,}")
+    table.add_row("bytes", f"{done.num_bytes:,} of {done.source_bytes:,} before")
+    table.add_row("made in", f"{done.seconds:.1f} s")
+    table.add_row("read in", f"{loss.decode_seconds:.2f} s")
+    table.add_row("pictures", f"{loss.psnr:.2f} dB PSNR against the source, from unused cameras")
+    table.add_row("silhouettes", f"{loss.silhouette:.1%} intersection over union")
+    if loss.depth_error is not None:
+        table.add_row("depth", f"{loss.depth_error:.2%} median error")
+    console.print(table)
 
 
 def _options(config: Convert) -> Any:
@@ -197,11 +294,11 @@ def _print(done: Conversion) -> None:
         console.print(note)
 
 
-def _draw(done: Conversion, path: Path) -> None:
+def _draw(pictures: tuple[Tensor, Tensor] | None, path: Path) -> None:
     """A row per view: source, output, ten times the difference."""
-    if done.pictures is None:
+    if pictures is None or not len(pictures[0]):
         raise ValueError("`--picture` needs rendered views; use --views 1 or more.")
-    before, after = done.pictures
+    before, after = pictures
     difference = (10 * (before - after).abs()).clamp(max=1)
     rows = torch.cat([before, after, difference], dim=2)
     pixels = rows.mul(255).round().to(torch.uint8).flatten(0, 1).numpy()

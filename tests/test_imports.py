@@ -14,10 +14,10 @@ ALLOWED = {
     "runs": set(),
     "vq": set(),
     "splats": {"captures", "runs", "vq"},
-    "fields": {"captures", "runs", "splats", "vq"},
-    "viewer": {"captures", "runs", "splats"},
-    "scripts": {"captures", "fields", "runs", "splats", "vq", "viewer", "benchmarks"},
-    "benchmarks": {"captures", "fields", "runs", "splats", "vq"},
+    "fields": {"captures", "runs", "vq", "splats"},
+    "viewer": {"captures", "runs", "splats", "fields"},
+    "scripts": {"captures", "runs", "splats", "fields", "vq", "viewer", "benchmarks"},
+    "benchmarks": {"captures", "runs", "splats", "fields", "vq"},
 }
 """What each package may import of the project."""
 

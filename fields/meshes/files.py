@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .mesh import Mesh
+from .mesh import Mesh, sum_rows
 from .strips import read_strips
 
 WRITABLE = (".ply", ".obj", ".glb", ".stl", ".off")
 """Endings that `save_mesh` knows."""
+
+_SWATCH = 4  # pixels
 
 _UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError)
 
@@ -73,6 +75,8 @@ def from_trimesh(loaded: Any) -> Mesh:
     visual = loaded.visual
     if visual.kind == "texture":
         image, flat = _base_color(visual.material)
+        if image is not None and image.shape[0] * image.shape[1] <= _SWATCH:
+            image, flat = None, None  # what trimesh makes up where the material file is missing
         if image is not None and visual.uv is not None:
             uvs = np.asarray(visual.uv, np.float32)[faces]
             return Mesh(vertices, faces, uvs=np.nan_to_num(uvs), texture=image)
@@ -151,10 +155,9 @@ def vertex_colors(mesh: Mesh) -> np.ndarray | None:
         return mesh.colors
     corners = np.tile(np.eye(3, dtype=np.float32), (len(mesh.faces), 1))
     found = mesh.face_colors_at(np.repeat(np.arange(len(mesh.faces)), 3), corners)
-    sums, counts = np.zeros((len(mesh.vertices), 3)), np.zeros((len(mesh.vertices), 1))
-    np.add.at(sums, mesh.faces.reshape(-1), found)
-    np.add.at(counts, mesh.faces.reshape(-1), 1)
-    return (sums / np.maximum(counts, 1)).astype(np.float32)
+    targets, count = mesh.faces.reshape(-1), len(mesh.vertices)
+    counts = np.bincount(targets, minlength=count)[:, None]
+    return (sum_rows(found, targets, count) / np.maximum(counts, 1)).astype(np.float32)
 
 
 def split_at_seams(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

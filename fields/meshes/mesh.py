@@ -55,11 +55,8 @@ class Mesh:
 
     def vertex_normals(self) -> Vertices:
         """Unit means of the adjacent faces' normals, weighted by area; zero where undefined."""
-        sums = np.zeros_like(self.vertices)
-        areas = self.area_vectors()
-        for corner in range(3):
-            np.add.at(sums, self.faces[:, corner], areas)
-        return unit_rows(sums)
+        areas = np.repeat(self.area_vectors(), 3, axis=0)
+        return unit_rows(sum_rows(areas, self.faces.reshape(-1), len(self.vertices)))
 
     def moved(self, matrix: Float[np.ndarray, "4 4"]) -> Mesh:
         """The mesh under an affine map; faces are turned over where it is a reflection."""
@@ -99,6 +96,14 @@ def unit_rows(vectors: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
     """Rows scaled to length 1; those of length zero stay."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(lengths > 0, lengths, 1)
+
+
+def sum_rows(
+    rows: Float[np.ndarray, "N D"], targets: Int[np.ndarray, "N"], count: int
+) -> Float[np.ndarray, "M D"]:
+    """Sums of the rows that go to each of `count` targets."""
+    columns = [np.bincount(targets, column, count) for column in rows.T]
+    return np.stack(columns, 1)
 
 
 def sample_texture(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -174,6 +175,28 @@ def _clipped(corners: np.ndarray, near: float) -> tuple[np.ndarray, np.ndarray, 
     return np.einsum("pcd,pdj->pcj", shares, corners[faces]), faces, shares
 
 
+_MESHES_ONLY = (".obj", ".stl", ".off", ".gltf")
+_FACES = re.compile(rb"element (face|tristrips) [1-9]")
+
+
+def is_mesh_file(path: Path) -> bool:
+    """Whether a file holds triangles, from its name and its first kilobytes.
+
+    .glb files count unless they declare Gaussians, .ply files if their header announces faces, .obj
+    files if a line does.
+    """
+    suffix = path.suffix.lower()
+    if not path.is_file() or suffix not in (*_MESHES_ONLY, ".ply", ".glb"):
+        return False
+    with path.open("rb") as file:
+        start = file.read(1 << 16)
+    if suffix == ".obj":
+        return b"\nf " in path.read_bytes()
+    if suffix == ".ply":
+        return _FACES.search(start.partition(b"end_header")[0]) is not None
+    return b"KHR_gaussian_splatting" not in start
+
+
 def load_scene(path: str | Path, *, device: torch.device | str = "cpu") -> MeshScene:
     """The mesh in a file, drawn on the CPU whatever `device` is.
 
@@ -182,6 +205,6 @@ def load_scene(path: str | Path, *, device: torch.device | str = "cpu") -> MeshS
     """
     del device
     path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; expected a mesh file such as scene.obj.")
+    if not is_mesh_file(path):
+        raise ValueError(f"{path} holds no triangles; expected a mesh file such as scene.obj.")
     return MeshScene(load_mesh(path), path=path)

@@ -1,0 +1,6 @@
+"""What all fields share while they are trained from photos."""
+
+from .batches import Batch, RayBatches
+from .hull import Hull, carve
+
+__all__ = ["Batch", "Hull", "RayBatches", "carve"]

@@ -1,0 +1,294 @@
+"""`fieldwright train trivec`: an octree of tri-vector leaves from posed photos."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from captures import Capture, psnr
+from captures.evaluation import BACKGROUNDS, choose_background
+from splats.training.kernels import one_torch_thread
+from splats.training.optimizer import SelectiveAdam
+
+from ..scene import FieldScene
+from ..training import Hull, RayBatches, carve
+from .config import TrivecConfig
+from .field import TrivecField
+from .files import save_trivec
+from .octree import Octree
+from .refinement import fresh, joined, missing_neighbors, occupancy_masks, subdivided
+from .renderer import TrivecRenderer
+
+_PREVIEW_VIEWS = 4
+_PARAMETERS = ("vectors", "densities", "colors")
+_ARRAYS = (*_PARAMETERS, "masks", "ranks")
+_MASK_EVERY = 0.02
+"""Share of the budget between two looks at which cells are empty."""
+_FIRST_MASK = 0.03
+"""Share of the budget after which cells may be empty."""
+_MIN_ALPHA = 0.004
+"""Opacity of a node's width below which a cell is empty: one 8-bit step."""
+_SCORE_EVERY = 8
+"""Steps between those that are counted into the leaves' scores."""
+_NEAR_LEAVES = 16
+"""Leaves across the innermost cube of captures without alpha."""
+_UNITS = 256
+"""Lengths that densities are counted in, across the cube."""
+
+logger = logging.getLogger(__name__)
+
+
+class TrivecMethod:
+    """Trains a field on one capture; implements `runs.Trainee`."""
+
+    Config = TrivecConfig
+
+    @classmethod
+    def create(
+        cls, config: TrivecConfig, capture: Capture, *, device: torch.device, seed: int
+    ) -> TrivecMethod:
+        """A fresh trainee.
+
+        Raises:
+            ValueError: Nothing to train on, or alpha that leaves no space for an object.
+        """
+        if not capture.train:
+            raise ValueError(f"{capture.source} has no training images; use a larger --test-every.")
+        return cls(config, capture, device=device, seed=seed)
+
+    def __init__(
+        self, config: TrivecConfig, capture: Capture, *, device: torch.device, seed: int
+    ) -> None:
+        self.config, self.capture, self.device = config, capture, device
+        capture.preload(capture.train)
+        self._batches = RayBatches(capture, config.rays, seed=seed)
+        self._random = torch.Generator().manual_seed(seed + 1)
+        hull = carve(capture, config.grid)
+        tree = first_leaves(hull)
+        field = fresh(
+            tree,
+            rank=config.rank,
+            nodes=config.nodes,
+            sh_degree=config.sh_degree,
+            unit=(hull.side if hull.bounded else 2.0) / _UNITS,
+            generator=self._random,
+        )
+        logger.info("%d leaves to begin with, in a cube of %.3g.", len(tree), hull.side)
+        self._next_mask, self._refined = _FIRST_MASK, 0
+        self._take(field)
+
+    def _take(self, field: TrivecField) -> None:
+        """Train `field` from now on, with fresh moments."""
+        held = {name: getattr(field, name).contiguous().requires_grad_() for name in _PARAMETERS}
+        self.field = replace(field, **held)
+        self.optimizer = SelectiveAdam(
+            [{"params": [held[name]], "lr": 0.0} for name in _PARAMETERS],
+            betas=(0.9, 0.99),
+            eps=1e-15,
+        )
+        self._scores = torch.zeros(len(field))
+
+    # ------------------------------------------------------------------------------ training
+
+    def step(self, step: int, progress: float) -> dict[str, float | Tensor]:
+        """One batch of rays: draw, compare, descend; now and then change the leaves."""
+        if self.device.type == "cpu":
+            with one_torch_thread():
+                return self._step(step, progress)
+        return self._step(step, progress)
+
+    def _step(self, step: int, progress: float) -> dict[str, float | Tensor]:
+        self._reshape(progress)
+        self._set_learning_rates(progress)
+        batch = self._batches.next()
+        shares = torch.rand(len(batch.rays), generator=self._random)
+        background = self._background(len(batch.rays), batch.alphas is not None)
+        renderer = TrivecRenderer(self.field, step=1 / (self.config.nodes - 1))
+        found, seen = renderer.trace(batch.rays, shares)
+        loss = (found.over(background) - batch.over(background)).square().mean()
+        loss.backward()
+        if step % _SCORE_EVERY == 0 and self.field.vectors.grad is not None:
+            self._scores += self.field.vectors.grad.flatten(1).norm(dim=1)
+        self.optimizer.step(seen)
+        self.optimizer.zero_grad(set_to_none=True)
+        value = loss.detach()
+        return {"loss": value, "psnr": -10 * value.clamp(min=1e-10).log10()}
+
+    def _background(self, count: int, transparent: bool) -> Float[Tensor, "R 3"]:
+        kind = self.config.background
+        if kind == "auto":
+            kind = "random" if transparent else "black"
+        if kind == "random":
+            return torch.rand(count, 3, generator=self._random)
+        return torch.full((count, 3), float(kind == "white"))
+
+    def _set_learning_rates(self, progress: float) -> None:
+        config = self.config
+        share = config.lr_final**progress
+        rates = (config.lr_vectors, config.lr_densities, config.lr_colors)
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * share
+
+    # ------------------------------------------------------------------------- the set of leaves
+
+    @torch.no_grad()
+    def _reshape(self, progress: float) -> None:
+        """Mark empty cells; drop, halve and grow leaves when it is time."""
+        if progress < self._next_mask:
+            return
+        self._next_mask = progress + _MASK_EVERY
+        masks = occupancy_masks(self.field, min_alpha=_MIN_ALPHA)
+        self.field = replace(self.field, masks=masks)
+        due = sum(progress >= share for share in self.config.refine_at)
+        if due > self._refined:
+            self._refined = due
+            self._refine()
+
+    def _refine(self) -> None:
+        """Drop empty leaves, grow into gaps, halve the leaves that the loss pulls at most."""
+        field = replace(
+            self.field, **{name: getattr(self.field, name).detach() for name in _PARAMETERS}
+        )
+        keep = field.masks != 0
+        if not bool(keep.any()):
+            raise ValueError(
+                "every leaf became empty: the photos show nothing in the cube that is modelled. "
+                "Check the poses, or train on a background that differs from the object."
+            )
+        field, scores = field.subset(keep), self._scores[keep]
+        room = max(0, self.config.max_leaves - len(field)) // 7
+        chosen = torch.zeros(len(field), dtype=torch.bool)
+        chosen[scores.topk(min(room, len(field))).indices] = True
+        grown = missing_neighbors(field)
+        dropped, before = int((~keep).sum()), len(field)
+        field = subdivided(field, chosen)
+        field = replace(field, masks=occupancy_masks(field, min_alpha=_MIN_ALPHA))
+        field = field.subset(field.masks != 0)
+        if len(field) + len(grown) <= self.config.max_leaves:
+            field = joined(field, self._faint(grown))
+        field = field.subset(field.octree.morton_order())
+        logger.info(
+            "%d leaves: %d empty ones dropped, %d of %d halved.",
+            len(field),
+            dropped,
+            int(chosen.sum()),
+            before,
+        )
+        self._take(field)
+
+    def _faint(self, tree: Octree) -> TrivecField:
+        config = self.config
+        return fresh(
+            tree,
+            rank=config.rank,
+            nodes=config.nodes,
+            sh_degree=config.sh_degree,
+            unit=self.field.unit,
+            generator=self._random,
+        )
+
+    # ------------------------------------------------------------------- what a run asks for
+
+    @property
+    def num_primitives(self) -> int:
+        """Number of leaves."""
+        return len(self.field)
+
+    def preview(self) -> dict[str, float]:
+        """Mean PSNR over a few held-out views, on the background that `eval` takes."""
+        scene = self.renderable()
+        name = choose_background(self.capture, self.config.background)
+        background = torch.tensor(BACKGROUNDS[name])
+        scores = []
+        for index in self.capture.test[:_PREVIEW_VIEWS]:
+            view = self.capture.view(index)
+            camera = self.capture.cameras[index]
+            output = scene.render(camera, channels=("rgb",), background=background)
+            truth = view.over(background)
+            scores.append(float(psnr(output.channel("rgb")[0], truth, mask=view.mask)))
+        return {"psnr": sum(scores) / len(scores)} if scores else {}
+
+    def snapshot(self) -> TrivecField:
+        """The current field without gradients."""
+        return replace(
+            self.field, **{name: getattr(self.field, name).detach() for name in _PARAMETERS}
+        )
+
+    def renderable(self) -> FieldScene:
+        """The current scene in the capture's frame."""
+        return FieldScene(TrivecRenderer(self.snapshot()))
+
+    def save_scene(self, path: Path) -> Path:
+        """Write the field as an asset in the frame of the source."""
+        path = path.with_suffix(".fwa")
+        return save_trivec(
+            self.snapshot(), path, T_source_field=self.capture.T_source_capture, overwrite=True
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the continuation depends on."""
+        tree = self.field.octree
+        arrays = {name: getattr(self.field, name).detach() for name in _ARRAYS}
+        moments = [self.optimizer.state.get(getattr(self.field, name)) for name in _PARAMETERS]
+        return {
+            "tree": {
+                "low": tree.low,
+                "side": tree.side,
+                "levels": tree.levels,
+                "cells": tree.cells,
+            },
+            "arrays": arrays,
+            "moments": [None if not held else dict(held) for held in moments],
+            "scores": self._scores,
+            "next_mask": self._next_mask,
+            "refined": self._refined,
+            "batches": self._batches.state_dict(),
+            "random": self._random.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state` was taken."""
+        tree = Octree(**state["tree"])
+        arrays = {name: state["arrays"][name].clone() for name in _ARRAYS}
+        self._take(replace(self.field, octree=tree, **arrays))
+        for name, held in zip(_PARAMETERS, state["moments"], strict=True):
+            if held is not None:
+                moments = {key: value.clone() for key, value in held.items()}
+                self.optimizer.state[getattr(self.field, name)] = moments
+        self._scores = state["scores"].clone()
+        self._next_mask, self._refined = state["next_mask"], state["refined"]
+        self._batches.load_state_dict(state["batches"])
+        self._random.set_state(state["random"])
+
+
+def first_leaves(hull: Hull) -> Octree:
+    """Leaves to begin with.
+
+    With alpha, the cells of the hull. Without, the innermost cube (within the cameras' distance of
+    the origin) in equal leaves and everything beyond in leaves that grow with their distance.
+    """
+    if hull.bounded:
+        level = hull.resolution.bit_length() - 1
+        levels = torch.full((len(hull.cells),), level)
+        return Octree(hull.low, hull.side, levels, hull.cells)
+    smallest = 2.0 / _NEAR_LEAVES
+    cells = torch.cartesian_prod(*[torch.arange(2)] * 3)
+    levels, found, level = [], [], 1
+    while len(cells):
+        side = hull.side / 2**level
+        low = hull.low + cells * side
+        # Distance of the nearest point of the node from the origin, by the largest coordinate.
+        nearest = torch.maximum(low, -(low + side)).clamp(min=0).amax(1)
+        split = side > torch.clamp(nearest / 4, min=smallest) * 1.001
+        levels.append(torch.full((int((~split).sum()),), level))
+        found.append(cells[~split])
+        inner = cells[split].repeat_interleave(8, dim=0)
+        octants = torch.cartesian_prod(*[torch.arange(2)] * 3).repeat(int(split.sum()), 1)
+        cells, level = 2 * inner + octants, level + 1
+    return Octree(hull.low, hull.side, torch.cat(levels), torch.cat(found))
