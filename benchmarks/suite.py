@@ -19,7 +19,7 @@ from . import format_pages, pages
 from .command import CHECKOUT
 from .metric import Metric
 
-SUITES = ("rasterizer", "train", "train_long", "captures", "asset", "vq", "formats", "formats_fuzz")
+SUITES = ("rasterizer", "train", "train_long", "captures", "asset", "vq", "formats", "formats_fuzz", "shape")
 """Each is the module `benchmarks.<name>` with `run(*, quick) -> Iterator[Metric]`."""
 
 FOLDER = Path(__file__).resolve().parent

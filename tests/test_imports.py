@@ -31,7 +31,6 @@ HEAVY = {
     "pcodec",
     "pycolmap",
     "safetensors",
-    "skimage",
     "trimesh",
     "viser",
 }

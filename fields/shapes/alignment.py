@@ -74,7 +74,9 @@ class Subspaces:
     """Falling, in [0, 1]."""
 
     @classmethod
-    def fit(cls, left: Rows, right: Rows, *, dims: int, ridge: float = 1e-2) -> Subspaces:
+    def fit(
+        cls, left: Rows, right: Float[np.ndarray, "m e"], *, dims: int, ridge: float = 1e-2
+    ) -> Subspaces:
         """`dims` directions from paired codes of any two lengths.
 
         Few well-chosen directions match encoders that full maps do not ("Escaping Plato's Cave",
@@ -102,7 +104,7 @@ class Subspaces:
             np.clip(values[:dims], 0, 1),
         )
 
-    def project(self, left: Rows, right: Rows) -> tuple[Rows, Rows]:
+    def project(self, left: Rows, right: Float[np.ndarray, "m e"]) -> tuple[Rows, Rows]:
         """Both encoders' codes in the common space."""
         return (left - self.left_mean) @ self.left, (right - self.right_mean) @ self.right
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float
 
+from .lattice import surface_of_lattice
 from .mesh import MeshError, TriangleMesh
 
 COARSEST = 32
@@ -39,13 +40,10 @@ def extract_mesh(
     if not values.min() < 0 <= values.max():
         side = "outside" if values.min() >= 0 else "inside"
         raise MeshError(f"the decoded field has no surface: the whole box is {side}.")
-    from skimage.measure import marching_cubes
-
     # Outside of the box there is nothing: a layer of outside closes what touches its border.
-    padded = np.pad(values, 1, constant_values=2.0 / resolution)
-    vertices, faces, _, _ = marching_cubes(padded, 0.0)
-    points = (vertices.astype(np.float64) - 1) * (2.0 / resolution) - 1
-    return TriangleMesh(points, faces[:, ::-1].astype(np.int64))
+    spacing = 2.0 / resolution
+    padded = np.pad(values, 1, constant_values=spacing)
+    return surface_of_lattice(padded, np.full(3, -1 - spacing), spacing)
 
 
 def lattice_values(

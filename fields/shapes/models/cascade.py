@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -74,7 +75,7 @@ class Stage(nn.Module):
         self,
         noisy: Float[Tensor, "B M c"],
         sigma: Float[Tensor, "B"],
-        coarser: Sequence[Float[Tensor, "B N e"]],
+        coarser: Sequence[Tensor],
     ) -> Float[Tensor, "B M c"]:
         """The clean latents that `noisy` most likely came from.
 
@@ -113,10 +114,9 @@ class CascadedDiffusion(nn.Module):
             Stage(part, parts[i + 1 :], width=width, blocks=blocks) for i, part in enumerate(parts)
         )
 
-    def loss(
-        self, latents: Sequence[Float[Tensor, "B M c"]], *, generator: torch.Generator
-    ) -> Float[Tensor, ""]:
-        """Weighted denoising error, mean over the stages; coarser levels are given without noise.
+    def loss(self, latents: Sequence[Tensor], *, generator: torch.Generator) -> Float[Tensor, ""]:
+        """Weighted denoising error of latents [B, tokens, channels] per part, mean over the
+        stages; coarser levels are given without noise.
 
         The weight makes every noise level count alike, so the error of D = c_skip x on unit
         Gaussian data is 1.
@@ -139,8 +139,8 @@ class CascadedDiffusion(nn.Module):
         *,
         generator: torch.Generator,
         schedule: Schedule | None = None,
-        coarsest: Sequence[Float[Tensor, "B N e"]] = (),
-    ) -> list[Float[Tensor, "B M c"]]:
+        coarsest: Sequence[Tensor] = (),
+    ) -> list[Tensor]:
         """New latents, fine to coarse as in the layout.
 
         Args:
@@ -171,7 +171,7 @@ def heun(
     """Follow dx/dσ = (x - D(x, σ)) / σ from unit noise to a sample (Karras et al., algorithm 1)."""
     levels = schedule.levels().to(noise)
     x = noise * levels[0]
-    for high, low in zip(levels[:-1], levels[1:], strict=True):
+    for high, low in pairwise(levels):
         slope = (x - denoise(x, high.expand(len(x)))) / high
         moved = x + (low - high) * slope
         if low > 0:
@@ -183,7 +183,7 @@ def heun(
 
 def fit_cascade(
     cascade: CascadedDiffusion,
-    latents: Sequence[Float[Tensor, "n M c"]],
+    latents: Sequence[Tensor],
     *,
     steps: int,
     batch: int = 16,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ..decoding import Distance, extract_mesh
@@ -28,10 +28,10 @@ _CHUNK = 16_384
 class Latent:
     """One shape as a model sees it."""
 
-    values: tuple[Float[Tensor, "tokens channels"], ...]
-    """Each part of the latent, as the decoder takes it."""
-    indices: tuple[Int[Tensor, "tokens stages"], ...] | None
-    """Codes of a quantized bottleneck, from which `values` follow."""
+    values: tuple[Tensor, ...]
+    """Each part of the latent, [tokens, channels], as the decoder takes it."""
+    indices: tuple[Tensor, ...] | None
+    """Codes [tokens, stages] of a quantized bottleneck, from which `values` follow."""
     normalization: Normalization
     """From the source into the box."""
 

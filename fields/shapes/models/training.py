@@ -184,13 +184,13 @@ class ShapeMethod:
 
     def renderable(self) -> Any:
         """The first held-out (or training) shape as the model decodes it now."""
-        from ..scene import ShapeScene
+        from ..scene import scene_of
         from .coding import decode, encode_shape
 
         shape = (self.test_shapes or self.train_shapes)[0]
         self.model.eval()
         latent = encode_shape(self.model, shape)
-        return ShapeScene(decode(self.model, latent, resolution=64))
+        return scene_of(decode(self.model, latent, resolution=64))
 
     def save_scene(self, path: Path) -> Path:
         """Write the model as safetensors."""

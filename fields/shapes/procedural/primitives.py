@@ -125,7 +125,9 @@ def tube(path: Float[np.ndarray, "k 3"], radius: float) -> Sdf:
     return f
 
 
-def placed(f: Sdf, rotation: Float[np.ndarray, "3 3"], center: Sequence[float]) -> Sdf:
+def placed(
+    f: Sdf, rotation: Float[np.ndarray, "3 3"], center: Sequence[float] | Float[np.ndarray, "3"]
+) -> Sdf:
     """Turned, then moved: p_world = rotation p_local + center."""
     c = np.array(center)
     return lambda p: f((p - c) @ rotation)

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ..bvh import MeshIndex
+from ..lattice import surface_of_lattice
 from ..mesh import TriangleMesh
 from ..normalization import Normalization
 from ..samples import ShapeSamples, octree_of
@@ -36,8 +37,6 @@ def tessellated(f: Sdf, *, resolution: int = RESOLUTION) -> TriangleMesh:
     Raises:
         ValueError: The solid is empty or leaves [-1.6, 1.6]^3.
     """
-    from skimage.measure import marching_cubes
-
     coarse = np.linspace(-_REACH, _REACH, 33)
     inside = _on_lattice(f, [coarse] * 3) < 0.05  # one cell of slack
     if not inside.any():
@@ -51,15 +50,14 @@ def tessellated(f: Sdf, *, resolution: int = RESOLUTION) -> TriangleMesh:
     if not values.min() < 0 < values.max():
         raise ValueError("`f` has no zero on the lattice; the solid is thinner than a cell.")
     values = np.pad(values, 1, constant_values=float(values.max()))
-    vertices, faces, _, _ = marching_cubes(values, 0.0)
-    points = low + (vertices - 1) * step
+    mesh = surface_of_lattice(values, low - step, step)
+    points = mesh.vertices
     for _ in range(3):
         gradient, value = gradients(f, points)
         squared = (gradient**2).sum(1)
         move = np.clip(-value / np.maximum(squared, 1e-6), -step / 2, step / 2)
         points = points + move[:, None] * gradient
-    mesh = TriangleMesh(points, faces.astype(np.int64))
-    return mesh if _volume(mesh) > 0 else TriangleMesh(points, mesh.faces[:, ::-1])
+    return mesh.placed(points)
 
 
 def gradients(
@@ -144,8 +142,3 @@ def _on_lattice(f: Sdf, axes: list[np.ndarray]) -> Float[np.ndarray, "i j k"]:
         for x in axes[0]
     ]
     return np.stack(planes)
-
-
-def _volume(mesh: TriangleMesh) -> float:
-    a, b, c = mesh.corners.transpose(1, 0, 2)
-    return float((a * np.cross(b, c)).sum() / 6)

@@ -135,7 +135,7 @@ def test_files(tmp_path: Path) -> None:
         assert examine(load_mesh(path)).health.watertight
     with pytest.raises(FileExistsError, match="overwrite"):
         write_mesh(sphere_mesh(), tmp_path / "a.obj")
-    with pytest.raises(ValueError, match="end in"):
+    with pytest.raises(ValueError, match="end with"):
         write_mesh(sphere_mesh(), tmp_path / "a.docx")
     assert len(find_meshes(tmp_path)) == 5
     (tmp_path / "points.ply").write_text(

@@ -70,7 +70,7 @@ def test_an_interrupted_folder_goes_on(tmp_path: Path) -> None:
     jobs.close()
     results = list(prepare(sources, out, options=options, processes=1))
     assert [made.skipped for made in results] == [True, False, False]
-    assert results[2].error is not None and "no faces" in results[2].error
+    assert results[2].error is not None and "no triangles" in results[2].error
     assert sorted(path.name for path in out.glob("*.npz")) == ["a.npz", "b.npz"]
 
 
