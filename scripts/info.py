@@ -14,6 +14,7 @@ from captures import load_capture
 from runs import RunDirectory
 from splats.formats import find_format, name_of, summarize
 from splats.formats.conversion import size_of
+from vq.asset import MAGIC, open_asset
 
 from .common import Common, console
 
@@ -62,6 +63,8 @@ def _is_scene_folder(path: Path) -> bool:
 
 
 def _file(path: Path) -> dict[str, Any]:
+    if (asset := _other_asset(path)) is not None:
+        return asset
     content = summarize(path)
     summary = {
         "kind": "splats",
@@ -75,6 +78,31 @@ def _file(path: Path) -> dict[str, Any]:
         "format": name_of(find_format(path)),
     }
     return summary | {key: text for key, text in content.details.items() if key not in summary}
+
+
+def _other_asset(path: Path) -> dict[str, Any] | None:
+    """What an asset of any kind but splats says of itself; None for other files."""
+    if path.is_dir() or _start(path, len(MAGIC)) != MAGIC:
+        return None
+    with open_asset(path) as asset:
+        header = asset.header
+        if header.kind == "splats":
+            return None
+        facts = {**header.properties, **header.provenance}
+        arrays = {info.name: f"{info.type} {info.graph}" for info in asset.describe()}
+        summary = {
+            "kind": header.kind,
+            "num_primitives": int(facts.get("floats", len(arrays))),
+            "num_bytes": asset.num_bytes,
+            "sections": dict(asset.sizes),
+            "frame": str(header.frame.get("axes", "unknown")),
+        }
+        return summary | {k: str(v) for k, v in {**facts, **arrays}.items() if k not in summary}
+
+
+def _start(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(count)
 
 
 def _run(path: Path) -> dict[str, Any]:
