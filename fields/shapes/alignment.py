@@ -104,7 +104,9 @@ class Subspaces:
             np.clip(values[:dims], 0, 1),
         )
 
-    def project(self, left: Rows, right: Float[np.ndarray, "m e"]) -> tuple[Rows, Rows]:
+    def project(
+        self, left: Rows, right: Float[np.ndarray, "m e"]
+    ) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, "m k"]]:
         """Both encoders' codes in the common space."""
         return (left - self.left_mean) @ self.left, (right - self.right_mean) @ self.right
 

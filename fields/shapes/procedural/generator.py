@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from . import primitives as make
-from .primitives import Sdf
+from .primitives import Numbers, Sdf
 
 Rng = np.random.Generator
 
@@ -183,7 +183,7 @@ def _furniture(rng: Rng) -> Sdf:
     x, y = rng.uniform(0.4, 0.8, 2)
     top, thick = rng.uniform(-0.1, 0.5), rng.uniform(0.04, 0.09)
 
-    def slab(half: tuple[float, float, float], center: tuple[float, float, float]) -> Sdf:
+    def slab(half: Numbers, center: Numbers) -> Sdf:
         return make.placed(make.box(half), np.eye(3), center)
 
     parts = [slab((x, y, thick), (0, 0, top))]

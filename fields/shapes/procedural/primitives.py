@@ -12,10 +12,13 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float
 
+Numbers = Sequence[int | float] | np.ndarray
+"""Three numbers, whole or not."""
+
 Sdf = Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, "n"]]
 
 
-def ellipsoid(radii: Sequence[float]) -> Sdf:
+def ellipsoid(radii: Numbers) -> Sdf:
     """An ellipsoid with half axes `radii`, to first order."""
     r = np.array(radii)
 
@@ -27,7 +30,7 @@ def ellipsoid(radii: Sequence[float]) -> Sdf:
     return f
 
 
-def box(half: Sequence[float], rounding: float = 0.0) -> Sdf:
+def box(half: Numbers, rounding: float = 0.0) -> Sdf:
     """A box of half sides `half`, its edges rounded by a ball."""
     h = np.array(half) - rounding
 
@@ -53,7 +56,7 @@ def torus(ring: float, tube: float) -> Sdf:
     return f
 
 
-def superquadric(radii: Sequence[float], e1: float, e2: float) -> Sdf:
+def superquadric(radii: Numbers, e1: float, e2: float) -> Sdf:
     """Barr's superellipsoid with exponents `e1` (along z) and `e2` (around it), to first order."""
     r = np.array(radii)
 
@@ -125,9 +128,7 @@ def tube(path: Float[np.ndarray, "k 3"], radius: float) -> Sdf:
     return f
 
 
-def placed(
-    f: Sdf, rotation: Float[np.ndarray, "3 3"], center: Sequence[float] | Float[np.ndarray, "3"]
-) -> Sdf:
+def placed(f: Sdf, rotation: Float[np.ndarray, "3 3"], center: Numbers) -> Sdf:
     """Turned, then moved: p_world = rotation p_local + center."""
     c = np.array(center)
     return lambda p: f((p - c) @ rotation)
