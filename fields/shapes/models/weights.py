@@ -17,7 +17,7 @@ from .autoencoder import ShapeAutoEncoder
 from .config import ModelConfig
 
 FORMAT = "fieldwright shape model"
-VERSION = "1"
+VERSION = 1
 SHIPPED = Path(__file__).resolve().parent / "weights" / "hybrid.safetensors"
 """The model that `encode` takes unless told otherwise."""
 
@@ -43,14 +43,11 @@ def save_model(model: ShapeAutoEncoder, path: Path) -> Path:
         name: (value.half() if name in half else value).detach().cpu().contiguous()
         for name, value in model.state_dict().items()
     }
-    about = {
-        "format": FORMAT,
-        "version": VERSION,
-        "config": json.dumps(config_to_json(model.config)),
-    }
+    about = {"format": FORMAT, "version": VERSION, "config": config_to_json(model.config)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        file.write(save(state, metadata=about))
+        # One entry: several come in an order of their own each time, and bytes must repeat.
+        file.write(save(state, metadata={"fieldwright": json.dumps(about)}))
     return path
 
 
@@ -72,7 +69,7 @@ def load_model(path: Path | None = None, *, device: torch.device | None = None) 
         )
     try:
         with safe_open(path, framework="pt") as stored:
-            about = stored.metadata() or {}
+            about = json.loads((stored.metadata() or {}).get("fieldwright", "{}"))
             state: dict[str, Tensor] = {key: stored.get_tensor(key) for key in stored.keys()}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not readable as safetensors: {error}.") from error
@@ -81,7 +78,7 @@ def load_model(path: Path | None = None, *, device: torch.device | None = None) 
             f"{path} holds {about.get('format')!r} version {about.get('version')}, expected "
             f"{FORMAT!r} version {VERSION}."
         )
-    model = ShapeAutoEncoder(config_from_json(ModelConfig, json.loads(about["config"])))
+    model = ShapeAutoEncoder(config_from_json(ModelConfig, about["config"]))
     known = model.state_dict()
     try:
         model.load_state_dict(

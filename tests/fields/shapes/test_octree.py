@@ -76,6 +76,7 @@ def test_attention_never_crosses_shapes(shifted: bool) -> None:
     alone = attention(x, one)
     together = attention(torch.cat([x, y]), batched([one, other]))
     torch.testing.assert_close(together[: len(x)], alone, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(together[len(x) :], attention(y, other), atol=1e-5, rtol=1e-4)
     together[: len(x)].sum().backward()
 
 
