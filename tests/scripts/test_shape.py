@@ -59,6 +59,7 @@ def test_prepare_reports_and_goes_on(meshes: Path, tmp_path: Path, capsys) -> No
     assert done["prepared"] == 1
 
 
+@pytest.mark.slow
 def test_encode_decode_compare(meshes: Path, run: Path, tmp_path: Path, capsys) -> None:
     mesh, latent, back = meshes / "solid1.obj", tmp_path / "a.fwa", tmp_path / "a.glb"
     done = summary(capsys, "shape", "encode", mesh, latent, "--model", run)
@@ -84,6 +85,7 @@ def test_encode_decode_compare(meshes: Path, run: Path, tmp_path: Path, capsys) 
     assert rows["a.fwa"]["num_bytes"] == latent.stat().st_size
 
 
+@pytest.mark.slow
 def test_a_latent_of_another_model_is_refused(meshes: Path, run: Path, tmp_path: Path, capsys):
     latent = tmp_path / "a.fwa"
     summary(capsys, "shape", "encode", meshes / "solid4.obj", latent, "--model", run)

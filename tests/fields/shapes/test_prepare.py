@@ -84,16 +84,16 @@ def test_equal_names_are_told_apart() -> None:
 def test_procedural_solids_close_and_keep_their_sign(kind: str) -> None:
     seed = 40 + list(KINDS).index(kind)
     _, f = procedural_shape(seed, kind)
-    mesh = tessellated(f, resolution=40)
+    mesh = tessellated(f, resolution=28)
     assert Topology.of(mesh).closed
     normals = mesh.area_vectors / np.maximum(mesh.areas[:, None], 1e-12)
     gradient, value = gradients(f, mesh.corners.mean(1))
     large = (mesh.areas > np.median(mesh.areas) / 10) & (np.abs(value) < 0.005)
     assert ((gradient * normals).sum(1)[large] > 0).mean() > 0.99  # outward
-    samples = procedural_samples(seed, kind=kind, counts=FEW, resolution=40)
+    samples = procedural_samples(seed, kind=kind, counts=FEW, resolution=28)
     source = samples.normalization.to_source(samples.volume)
     assert ((f(source) < 0) == (samples.volume_sdf < 0))[np.abs(samples.volume_sdf) > 1e-6].all()
-    again = procedural_samples(seed, kind=kind, counts=FEW, resolution=40)
+    again = procedural_samples(seed, kind=kind, counts=FEW, resolution=28)
     np.testing.assert_array_equal(samples.near_sdf, again.near_sdf)
 
 
