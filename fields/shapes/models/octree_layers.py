@@ -33,7 +33,9 @@ class OctreeConv(nn.Module):
     ) -> Float[Tensor, "n d"]:
         """Features of the same cells; `neighbors` is that of their `Level`."""
         padded = torch.cat([x, x.new_zeros(1, x.shape[1])])  # row -1: no such cell
-        return torch.addmm(self.bias, padded[neighbors].flatten(1), self.weight)
+        # index_select, because the backward pass of indexing with a table sorts it.
+        gathered = padded.index_select(0, neighbors.flatten() % len(padded))
+        return torch.addmm(self.bias, gathered.reshape(len(x), -1), self.weight)
 
 
 class OctreeBlock(nn.Module):
