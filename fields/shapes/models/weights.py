@@ -18,7 +18,7 @@ from .config import ModelConfig
 
 FORMAT = "fieldwright shape model"
 VERSION = 1
-SHIPPED = Path(__file__).resolve().parent / "weights" / "hybrid.safetensors"
+SHIPPED = Path(__file__).resolve().parent / "shipped" / "hybrid.safetensors"
 """The model that `encode` takes unless told otherwise."""
 
 
