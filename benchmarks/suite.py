@@ -37,6 +37,7 @@ SUITES = (
     "subbundles",
     "fields",
     "conversions",
+    "shape",
 )
 """Each is the module `benchmarks.<name>` with `run(*, quick) -> Iterator[Metric]`."""
 

@@ -14,7 +14,7 @@ from captures import load_capture
 from runs import RunDirectory
 from splats.formats import find_format, name_of, summarize
 from splats.formats.conversion import size_of
-from vq.asset import open_asset
+from vq.asset import MAGIC, open_asset
 
 from .common import Common, console
 
@@ -81,26 +81,29 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _other_asset(path: Path) -> dict[str, Any] | None:
-    """What the header of an asset says that holds something other than splats; None for others."""
-    if path.suffix != ".fwa" or not path.is_file():
+    """What an asset of any kind but splats says of itself; None for other files."""
+    if path.is_dir() or _start(path, len(MAGIC)) != MAGIC:
         return None
     with open_asset(path) as asset:
         header = asset.header
         if header.kind == "splats":
             return None
-        graphs = {info.name: info.graph for info in asset.describe()}
-        return {
+        facts = {**header.properties, **header.provenance}
+        arrays = {info.name: f"{info.type} {info.graph}" for info in asset.describe()}
+        summary = {
             "kind": header.kind,
-            "num_primitives": header.properties.get("num_primitives", 0),
-            "num_bytes": path.stat().st_size,
+            "num_primitives": int(facts.get("num_primitives", facts.get("floats", len(arrays)))),
+            "num_bytes": asset.num_bytes,
             "sections": dict(asset.sizes),
-            "frame": "source",
+            "frame": str(header.frame.get("axes", "source")),
             "format": "fwa",
-            **{
-                name: value for name, value in header.properties.items() if name != "num_primitives"
-            },
-            **graphs,
         }
+        return summary | {k: str(v) for k, v in {**facts, **arrays}.items() if k not in summary}
+
+
+def _start(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(count)
 
 
 def _run(path: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ VERBS = {
     "learn-colors": "train invariant colors of clouds for matching",
     "compress": "a splat scene to a small asset, by size or by quality",
     "convert": "a splat file to another format, with a report of what that costs",
+    "shape": "meshes to latents and back: prepare, train, encode, decode, compare",
     "view": "look at scenes in the browser",
     "info": "what is inside a file, run or capture",
     "bench": "measure this machine against the committed baseline",

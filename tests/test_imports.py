@@ -39,7 +39,6 @@ HEAVY = {
     "pcodec",
     "pycolmap",
     "safetensors",
-    "skimage",
     "small_gicp",
     "trimesh",
     "viser",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from ..meshes import Mesh, files
 
 SUFFIXES = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf", ".3mf", ".dae")
 """Files that a folder of meshes is searched for; a single file may have any suffix."""
@@ -80,32 +80,10 @@ def load_mesh(path: Path) -> TriangleMesh:
         ImportError: trimesh is not installed.
     """
     try:
-        import trimesh
-    except ImportError as error:
-        raise ImportError(
-            "reading meshes needs trimesh; install it with `pip install fieldwright[shapes]`."
-        ) from error
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; expected a mesh file.")
-    try:
-        loaded: Any = trimesh.load(path, process=False, skip_materials=True)
-        if isinstance(loaded, trimesh.Scene):
-            loaded = loaded.to_geometry() if len(loaded.geometry) else None
-        faces = getattr(loaded, "faces", None)
-    except Exception as error:  # trimesh raises whatever its parsers meet
-        if path.suffix.lower() == ".ply" and (strips := _tristrips(path)) is not None:
-            return strips
-        raise MeshError(
-            f"{path} is not readable as a mesh: {error or type(error).__name__}."
-        ) from error
-    if faces is None or len(faces) == 0:
-        if path.suffix.lower() == ".ply" and (strips := _tristrips(path)) is not None:
-            return strips
-        found = "points only" if len(getattr(loaded, "vertices", ())) else "nothing"
-        raise MeshError(f"{path} has no faces ({found}); a shape needs a surface.")
-    return TriangleMesh(
-        np.asarray(loaded.vertices, np.float64), np.asarray(faces, np.int64).reshape(-1, 3)
-    )
+        found = files.load_mesh(path)
+    except ValueError as error:
+        raise MeshError(str(error)) from error
+    return TriangleMesh(found.vertices, found.faces.astype(np.int64))
 
 
 def find_meshes(path: Path) -> list[Path]:
@@ -138,8 +116,11 @@ def cleaned(mesh: TriangleMesh) -> tuple[TriangleMesh, Cleaning]:
     faces = faces[distinct]
     _, kept = np.unique(np.sort(faces, axis=1), axis=0, return_index=True)
     result = _without_unused(TriangleMesh(unique, faces[np.sort(kept)]))
-    size = float(np.ptp(result.vertices, axis=0).max()) if len(kept) else 0.0
-    flat = result.areas <= (1e-9 * size) ** 2
+    # Areas of a copy of size 1: those of huge coordinates overflow.
+    size = float(np.abs(result.vertices).max(initial=0)) or 1.0
+    scaled = result.placed(result.vertices / size)
+    extent = float(np.ptp(scaled.vertices, axis=0).max()) if len(kept) else 0.0
+    flat = scaled.areas <= (1e-9 * extent) ** 2
     if flat.all():
         result = TriangleMesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
     return result, Cleaning(
@@ -152,82 +133,16 @@ def cleaned(mesh: TriangleMesh) -> tuple[TriangleMesh, Cleaning]:
 
 
 def write_mesh(mesh: TriangleMesh, path: Path, *, overwrite: bool = False) -> Path:
-    """Write .glb, .obj, .ply, .stl or .off under a temporary name and move it into place.
+    """Write .glb, .obj, .ply, .stl or .off, whole or not at all.
 
     Raises:
         FileExistsError: `path` exists and `overwrite` is False.
         ValueError: The suffix is of no format that can be written.
     """
-    import trimesh
-
-    from runs.files import replacing
-
-    kinds = ("glb", "obj", "ply", "stl", "off")
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in kinds:
-        raise ValueError(f"`path` must end in one of {', '.join(kinds)}, got {path.name!r}.")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; choose another name or pass --overwrite.")
-    made = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
-    data = made.export(file_type=kind)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        file.write(data.encode() if isinstance(data, str) else data)
+    files.save_mesh(Mesh(mesh.vertices, mesh.faces), path, overwrite=overwrite)
     return path
 
 
 def _without_unused(mesh: TriangleMesh) -> TriangleMesh:
     used, faces = np.unique(mesh.faces, return_inverse=True)
     return TriangleMesh(mesh.vertices[used], faces.reshape(-1, 3))
-
-
-_PLY_TYPES = {
-    "char": "b", "uchar": "B", "short": "h", "ushort": "H", "int": "i", "uint": "I", "float": "f",
-    "double": "d", "int8": "b", "uint8": "B", "int16": "h", "uint16": "H", "int32": "i",
-    "uint32": "I", "float32": "f", "float64": "d",
-}  # fmt: skip
-
-
-def _tristrips(path: Path) -> TriangleMesh | None:
-    """Faces of a binary PLY that holds triangle strips, None for another file.
-
-    The layout is that of the Stanford and Cyberware scans: fixed vertices, then one list of vertex
-    numbers in which -1 ends a strip.
-    """
-    data = path.read_bytes()
-    end = data.find(b"end_header\n")
-    if not data.startswith(b"ply") or end < 0 or b"element tristrips" not in data[:end]:
-        return None
-    order, count, properties, element = "<", 0, [], ""
-    for line in data[:end].decode("ascii", "replace").splitlines():
-        words = line.split()
-        if words[:1] == ["format"]:
-            order = {"binary_little_endian": "<", "binary_big_endian": ">"}.get(words[1], "")
-        elif words[:1] == ["element"]:
-            element = words[1]
-            count = int(words[2]) if element == "vertex" else count
-        elif words[:1] == ["property"] and element == "vertex":
-            properties.append((words[2], order + _PLY_TYPES[words[1]]))
-    if not order:
-        raise MeshError(f"{path} holds triangle strips as text; only binary ones are read.")
-    start = end + len(b"end_header\n")
-    table = np.frombuffer(data, np.dtype(properties), count, start)
-    start += table.nbytes
-    try:
-        [length] = struct.unpack_from(order + "i", data, start)
-        strip = np.frombuffer(data, order + "i4", length, start + 4).astype(np.int64)
-    except (struct.error, ValueError) as error:
-        raise MeshError(f"{path} ends inside its triangle strips (byte {start}).") from error
-    vertices = np.stack([table[axis] for axis in "xyz"], axis=1).astype(np.float64)
-    return TriangleMesh(vertices, _faces_of_strips(strip))
-
-
-def _faces_of_strips(strip: Int[np.ndarray, "n"]) -> Int[np.ndarray, "f 3"]:
-    """Triangles of strips that -1 ends; every second one is turned."""
-    begins = np.concatenate([[0], np.flatnonzero(strip < 0) + 1])
-    position = np.arange(len(strip)) - np.repeat(begins, np.diff([*begins, len(strip)]))
-    windows = np.lib.stride_tricks.sliding_window_view(strip, 3)
-    inside = (windows >= 0).all(1)
-    odd = position[: len(windows)] % 2 == 1
-    faces = np.where(odd[:, None], windows[:, [1, 0, 2]], windows)
-    return faces[inside]

@@ -6,7 +6,7 @@ import json
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +17,12 @@ from runs.files import write_json
 
 from .health import Examined, Health, examine
 from .mesh import TriangleMesh, load_mesh
+from .procedural import procedural_samples
 from .samples import ShapeSamples, octree_of
 from .sampling import Counts, near_points, sharp_points, surface_points, volume_points
 from .signed_distance import Mode
+
+_TRAINING_RESOLUTION = 64
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Options:
     mode: Mode | Literal["auto"] = "auto"
     """Sign of the distances: "solid" trusts winding numbers, "shell" thickens the surface; auto
     decides by the health report."""
-    counts: Counts = Counts()
+    counts: Counts = field(default_factory=Counts)
     """Points per shape."""
     seed: int = 0
     """Of every random choice."""
@@ -145,6 +148,66 @@ def prepare(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+TRAINING_COUNTS = Counts(surface=12_288, sharp=4_096, near=8_192, volume=8_192)
+"""Points per procedural shape: many shapes teach more than many points of each."""
+
+
+def prepare_procedural(
+    seeds: Sequence[int], out: Path, *, counts: Counts = TRAINING_COUNTS, processes: int = 1
+) -> Iterator[Prepared]:
+    """Samples of the procedural shapes of `seeds`, `out`/shape-SEED.npz; resumable as `prepare`.
+
+    Args:
+        seeds: Which shapes.
+        out: Folder.
+        counts: Points per shape.
+        processes: How many work at once.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    targets = [(seed, out / f"shape-{seed:06d}.npz") for seed in seeds]
+    waiting = [task for task in targets if not task[1].exists()]
+    yield from (
+        Prepared(Path(f"procedural {seed}"), target, None, None, skipped=True)
+        for seed, target in targets
+        if target.exists()
+    )
+    if processes == 1 or len(waiting) < 2:
+        for seed, target in waiting:
+            yield _prepare_seed(seed, target, counts)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        futures = [pool.submit(_prepare_seed, *task, counts) for task in waiting]
+        try:
+            for future in futures:
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _prepare_seed(seed: int, target: Path, counts: Counts) -> Prepared:
+    source = Path(f"procedural {seed}")
+    try:
+        procedural_samples(seed, counts=counts, resolution=_TRAINING_RESOLUTION).save(target)
+    except ValueError as error:  # a solid that its own cuts removed
+        return Prepared(source, target, None, str(error))
+    return Prepared(source, target, None, None)
+
+
+def load_for_encoding(path: Path, *, seed: int = 0) -> tuple[ShapeSamples, Health]:
+    """What an encoder sees of a mesh, without any distances, and the health report.
+
+    Raises:
+        FileNotFoundError: No such file.
+        MeshError: The file holds no surface.
+    """
+    # A shell would cost a flood; encoders look at the surface alone.
+    examined = examine(load_mesh(path), mode="solid", name=str(path), seed=seed)
+    options = Options(counts=Counts(near=0, volume=0), seed=seed)
+    return sample(examined, options, name=path.name), examined.health
 
 
 def unique_names(sources: Sequence[Path]) -> list[str]:

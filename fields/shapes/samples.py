@@ -99,7 +99,8 @@ class ShapeSamples:
             raise
         except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
             raise ValueError(
-                f"{path} holds no shape samples ({error}); make it with `fieldwright shape prepare`."
+                f"{path} holds no shape samples ({error}); make some with `fieldwright shape "
+                "prepare`."
             ) from error
         if about.get("schema") != SCHEMA or about.get("version") != VERSION:
             raise ValueError(

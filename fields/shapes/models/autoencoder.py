@@ -64,8 +64,8 @@ class ShapeAutoEncoder(nn.Module):
         features = self.family.encode(batch)
         return [neck.squeeze(x) for neck, x in zip(self._each_neck(), features, strict=True)]
 
-    def decode(self, latents: Sequence[Float[Tensor, "B tokens channels"]]) -> Fields:
-        """The fields of latents.
+    def decode(self, latents: Sequence[Tensor]) -> Fields:
+        """The fields of latents, [B, tokens, channels] for each part.
 
         Raises:
             ValueError: A part is missing or has another shape than the layout says.

@@ -24,9 +24,9 @@ class Family(nn.Module):
     """Channels of each part in front of and behind its bottleneck."""
 
     @abstractmethod
-    def encode(self, batch: ShapeBatch) -> list[Float[Tensor, "B tokens width"]]:
-        """Features of each part's tokens."""
+    def encode(self, batch: ShapeBatch) -> list[Tensor]:
+        """Features [B, tokens, width] of each part's tokens."""
 
     @abstractmethod
-    def decode(self, parts: list[Float[Tensor, "B tokens width"]]) -> Query:
+    def decode(self, parts: list[Tensor]) -> Query:
         """The field of each shape; whatever depends on the latent alone is computed once, here."""

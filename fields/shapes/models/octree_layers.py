@@ -33,7 +33,9 @@ class OctreeConv(nn.Module):
     ) -> Float[Tensor, "n d"]:
         """Features of the same cells; `neighbors` is that of their `Level`."""
         padded = torch.cat([x, x.new_zeros(1, x.shape[1])])  # row -1: no such cell
-        return torch.addmm(self.bias, padded[neighbors].flatten(1), self.weight)
+        # index_select, because the backward pass of indexing with a table sorts it.
+        gathered = padded.index_select(0, neighbors.flatten() % len(padded))
+        return torch.addmm(self.bias, gathered.reshape(len(x), -1), self.weight)
 
 
 class OctreeBlock(nn.Module):
@@ -75,8 +77,8 @@ class OctreePool(nn.Module):
 class OctreeAttention(nn.Module):
     """Attention inside windows of cells that follow one another in Morton order.
 
-    Every second layer shifts the windows by half, so that their borders move. Cells of different
-    shapes never see each other.
+    Every second layer shifts the windows by half, so that their borders move. Each shape has
+    windows of its own, which makes its features independent of its company in the batch.
 
     Reference: Wang, "OctFormer: Octree-based Transformers for 3D Point Clouds", SIGGRAPH 2023.
     """
@@ -91,15 +93,26 @@ class OctreeAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c"], level: Level) -> Float[Tensor, "n c"]:
         """Features of the same cells."""
-        count, window = len(x), self.window
-        lead = window // 2 if self.shifted else 0
-        trail = -(count + lead) % window
-        rows = F.pad(self.norm(x + self.place(level.centers)), (0, 0, lead, trail))
-        shapes = F.pad(level.shapes, (lead, trail), value=-1).reshape(-1, 1, window)
-        query, key, value = (
-            self.qkv(rows).reshape(-1, window, 3, self.heads, x.shape[1] // self.heads)
+        slots, count = self._slots(level)
+        window, channels = self.window, x.shape[1]
+        made = self.qkv(self.norm(x + self.place(level.centers)))
+        padded = made.new_zeros(count * window, 3 * channels).index_copy(0, slots, made)
+        query, key, value = padded.reshape(
+            count, window, 3, self.heads, channels // self.heads
         ).permute(2, 0, 3, 1, 4)
-        mask = (shapes.transpose(1, 2) == shapes)[:, None]
+        taken = torch.zeros(count * window, dtype=torch.bool, device=x.device)
+        taken[slots] = True
+        mask = taken.reshape(count, 1, 1, window)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        mixed = mixed.transpose(1, 2).reshape(-1, x.shape[1])[lead : lead + count]
-        return self.feed(x + self.out(mixed))
+        return self.feed(x + self.out(mixed.transpose(1, 2).reshape(-1, channels)[slots]))
+
+    def _slots(self, level: Level) -> tuple[Int[Tensor, "n"], int]:
+        """Place of each cell in the row of all windows, and the number of windows."""
+        lead = self.window // 2 if self.shifted else 0
+        shapes = level.shapes
+        sizes = torch.bincount(shapes, minlength=level.num_shapes)
+        windows = torch.div(sizes + lead + self.window - 1, self.window, rounding_mode="floor")
+        first = torch.cumsum(sizes, 0) - sizes
+        first_window = torch.cumsum(windows, 0) - windows
+        within = torch.arange(len(shapes), device=shapes.device) - first[shapes]
+        return first_window[shapes] * self.window + lead + within, int(windows.sum())

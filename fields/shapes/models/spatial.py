@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..octree import Level
 from .batch import ShapeBatch
 from .blocks import POSITION_CHANNELS, Head, fourier
 from .config import ModelConfig
@@ -24,8 +23,10 @@ from .maps import (
 from .octree_layers import OctreeAttention, OctreeBlock, OctreePool
 
 FINEST_PLANES = 32
-"""Planes are decoded at twice the latent's size, but no finer than this unless the latent is."""
+"""Cells per side of the planes that features enter; latents are decoded at twice their size, but no
+finer than this."""
 FINEST_GRID = 16
+"""The same of grids."""
 
 
 class Spatial(Family):
@@ -98,34 +99,37 @@ class PointSource(nn.Module):
 
 
 class OctreeSource(nn.Module):
-    """Features of octree leaves: pooled to the parents, mixed there by convolution and attention,
-    and handed back to the leaves."""
+    """Features of octree cells one level above the leaves.
+
+    Each of a cell's eight places has its own matrix, so that where the leaves lie is not lost.
+    Convolution and attention mix the cells of the level above that, eight times fewer, and hand
+    what they find back down.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        inner = width // 2
-        self.pool = OctreePool(7, inner)
-        self.block = OctreeBlock(inner)
+        self.pool, self.pool_again = OctreePool(7, width), OctreePool(width, width)
+        self.block = OctreeBlock(width)
         self.attention = nn.ModuleList(
-            OctreeAttention(inner, 4, shifted=shifted) for shifted in (False, True)
+            OctreeAttention(width, 4, shifted=shifted) for shifted in (False, True)
         )
-        self.leaf = nn.Sequential(
-            nn.Linear(inner + 7 + POSITION_CHANNELS, width), nn.SiLU(), nn.Linear(width, width)
-        )
+        self.down = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(
         self, batch: ShapeBatch
     ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n 3"], Int[Tensor, "n"]]:
-        """Features, places and shapes of all leaves."""
-        level: Level = batch.level
-        x, parents = self.pool(batch.leaves, level)
-        x = self.block(x, parents.neighbors())
+        """Features, places and shapes of all cells."""
+        x, cells = self.pool(batch.leaves, batch.level)
+        x = F.silu(x)
+        y, above = self.pool_again(x, cells)
+        y = self.block(y, above.neighbors())
         for attention in self.attention:
-            x = attention(x, parents)
-        _, rows = level.parent()
-        places = level.centers + batch.leaves[:, 4:] * (2.0 / 2**level.depth)
-        features = self.leaf(torch.cat([x[rows], batch.leaves, fourier(places)], dim=1))
-        return features, places, level.shapes
+            y = attention(y, above)
+        _, rows = cells.parent()
+        x = x + self.down(y).index_select(0, rows)
+        return x + self.out(self.norm(x)), cells.centers, cells.shapes
 
 
 class PlaneCoder(nn.Module):
@@ -135,10 +139,9 @@ class PlaneCoder(nn.Module):
         super().__init__()
         self.size, self.width = part.size, width
         self.enter = nn.Conv2d(width + 1, width, 1)
-        halvings = 2 if part.size == 8 else 1
-        self.input_size = part.size * 2**halvings
+        halvings = (FINEST_PLANES // part.size).bit_length() - 1
         self.down = nn.ModuleList(nn.Conv2d(width, width, 2, stride=2) for _ in range(halvings))
-        self.mix_down = nn.ModuleList(PlaneBlock(width) for _ in range(halvings))
+        self.mix_down = nn.ModuleList(PlaneBlock(width) for _ in range(halvings + 1))
         doublings = int(part.size < FINEST_PLANES)
         self.mix_up = nn.ModuleList(PlaneBlock(width) for _ in range(1 + doublings))
 
@@ -146,10 +149,11 @@ class PlaneCoder(nn.Module):
         self, x: Tensor, points: Tensor, shapes: Tensor, batch: int
     ) -> Float[Tensor, "B tokens width"]:
         """Tokens, plane by plane and row by row."""
-        planes = splat_planes(x, points, shapes, batch, self.input_size)
+        planes = splat_planes(x, points, shapes, batch, FINEST_PLANES)
         made = self.enter(planes.flatten(0, 1))
-        for down, mix in zip(self.down, self.mix_down, strict=True):
-            made = mix(down(F.silu(made)).unflatten(0, (batch, 3))).flatten(0, 1)
+        for down, mix in zip(self.down, self.mix_down[:-1], strict=True):
+            made = down(mix(made.unflatten(0, (batch, 3))).flatten(0, 1))
+        made = self.mix_down[-1](made.unflatten(0, (batch, 3))).flatten(0, 1)
         return made.unflatten(0, (batch, 3)).permute(0, 1, 3, 4, 2).flatten(1, 3)
 
     def decode(self, tokens: Float[Tensor, "B tokens width"]) -> Float[Tensor, "B 3 c R R"]:
@@ -172,10 +176,9 @@ class GridCoder(nn.Module):
         super().__init__()
         self.size, self.width = part.size, width
         self.enter = nn.Conv3d(features + 1, width, 1)
-        halvings = 2 if part.size == 4 else 1
-        self.input_size = part.size * 2**halvings
+        halvings = (FINEST_GRID // part.size).bit_length() - 1
         self.down = nn.ModuleList(nn.Conv3d(width, width, 2, stride=2) for _ in range(halvings))
-        self.mix_down = nn.ModuleList(GridBlock(width) for _ in range(halvings))
+        self.mix_down = nn.ModuleList(GridBlock(width) for _ in range(halvings + 1))
         doublings = int(part.size < FINEST_GRID)
         self.mix_up = nn.ModuleList(GridBlock(width) for _ in range(1 + doublings))
 
@@ -183,9 +186,10 @@ class GridCoder(nn.Module):
         self, x: Tensor, points: Tensor, shapes: Tensor, batch: int
     ) -> Float[Tensor, "B tokens width"]:
         """Tokens, z fastest."""
-        made = self.enter(splat_grid(x, points, shapes, batch, self.input_size))
-        for down, mix in zip(self.down, self.mix_down, strict=True):
-            made = mix(down(F.silu(made)))
+        made = self.enter(splat_grid(x, points, shapes, batch, FINEST_GRID))
+        for down, mix in zip(self.down, self.mix_down[:-1], strict=True):
+            made = down(mix(made))
+        made = self.mix_down[-1](made)
         return made.permute(0, 2, 3, 4, 1).flatten(1, 3)
 
     def decode(self, tokens: Float[Tensor, "B tokens width"]) -> Float[Tensor, "B c R R R"]:

@@ -1,0 +1,103 @@
+"""Shape auto-encoders: five families at equal floats, bottlenecks, baselines, the shipped model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from fields.shapes.metrics import better, bootstrap
+from fields.shapes.models import BOTTLENECKS, FAMILIES, ModelConfig
+
+from .command import CHECKOUT
+from .metric import Metric
+from .shape_baselines import costs_of_a_step, floors, mesh_codec_rows, shipped_rows
+from .shape_plots import plot
+from .shape_trials import FULL, QUICK, Plan, Trial, training_shapes, trial, truths
+
+FLOATS = (4096, 1024, 16384)
+SEEDS = (0, 1, 2)
+SIZE = {"width": 32, "set_width": 64, "num_points": 1024}
+"""What fits a minute of one thread: the families share it."""
+SHOWN = ("IoU", "F@1%", "Chamfer-L1", "near accuracy 0.005", "near accuracy 0.05",
+         "normal consistency")  # fmt: skip
+
+
+def run(*, quick: bool) -> Iterator[Metric]:
+    """Ceilings, floors, families, bottlenecks, verdicts, mesh codec, costs, the shipped model."""
+    plan = QUICK if quick else FULL
+    known = truths(plan)
+    for group, members in known.items():
+        for score in ("F@1%", "IoU", "Chamfer-L1"):
+            value = float(np.mean([truth.ceiling[score] for truth in members]))
+            yield Metric(f"{group}, ceiling of {plan.resolution} cells: {score}", value, "")
+    yield from floors(known, plan)
+    shapes = training_shapes(plan)
+    trials: list[Trial] = []
+    for config in _configurations(quick):
+        seeds = (0,) if quick else SEEDS
+        chosen = [trial(config, seed, plan, shapes, known) for seed in seeds]
+        trials += chosen
+        yield from _rows(chosen, plan)
+    yield from _verdicts(trials)
+    yield from mesh_codec_rows(known, trials, plan)
+    yield from costs_of_a_step(shapes, floats=(4096,) if quick else (4096, 16384))
+    if not quick:
+        plot(trials, known, CHECKOUT / "docs" / "images" / "shape-families.png")
+    yield from shipped_rows(quick=quick)
+
+
+def _configurations(quick: bool) -> Iterator[ModelConfig]:
+    """The middle budget first, then the bottlenecks, then the other budgets."""
+    first, *others = (1024,) if quick else FLOATS
+    for family in FAMILIES:
+        yield ModelConfig(family=family, floats=first, **SIZE)
+    for bottleneck in BOTTLENECKS[1:]:
+        yield ModelConfig(family="hybrid", floats=first, bottleneck=bottleneck, **SIZE)
+    for floats in others:
+        for family in FAMILIES:
+            yield ModelConfig(family=family, floats=floats, **SIZE)
+
+
+def _select(trials: Sequence[Trial], family: str, floats: int, bottleneck: str) -> list[Trial]:
+    wanted = {"family": family, "floats": floats, "bottleneck": bottleneck}
+    return [t for t in trials if all(t.config[k] == v for k, v in wanted.items())]
+
+
+def _rows(chosen: Sequence[Trial], plan: Plan) -> Iterator[Metric]:
+    """Means over seeds and shapes; intervals over shapes of the mean over seeds."""
+    config = chosen[0].config
+    name = f"{config['family']} {config['floats']} {config['bottleneck']}, {plan.seconds:g} s"
+    for group in chosen[0].scores:
+        for score in (*SHOWN, "bits"):
+            values = np.mean([t.scores[group][score] for t in chosen], axis=0)
+            found = bootstrap(values)
+            direction = "lower" if score in ("Chamfer-L1", "bits") else "higher"
+            unit = "bit" if score == "bits" else ""
+            yield Metric(f"{name}, {group}: {score}", found.mean, unit, direction, 0.2)
+            if score in ("IoU", "F@1%"):
+                half = found.half_width
+                yield Metric(f"{name}, {group}: {score}, half 95 % interval", half, "")
+    for fact in chosen[0].facts:
+        value = float(np.mean([t.facts[fact] for t in chosen]))
+        is_use = fact.startswith("codebook use")
+        limit = 0.95 if is_use and config["bottleneck"] in ("simvq", "rotation") else None
+        yield Metric(f"{name}: {fact}", value, "", "higher" if is_use else None, 0.3, limit)
+
+
+def _verdicts(trials: Sequence[Trial]) -> Iterator[Metric]:
+    """The hybrid minus its rivals at equal floats, paired by shape; better only beyond doubt."""
+    budgets = sorted({t.config["floats"] for t in trials})
+    for floats in budgets:
+        ours = _select(trials, "hybrid", floats, "normalized")
+        for family in FAMILIES[:-1]:
+            theirs = _select(trials, family, floats, "normalized")
+            if not ours or not theirs:
+                continue
+            for group in ours[0].scores:
+                a, b = (np.mean([t.scores[group]["IoU"] for t in side], axis=0)
+                        for side in (ours, theirs))  # fmt: skip
+                _, gap = better(a, b)
+                name = f"IoU of hybrid above {family}, {floats} floats, {group}"
+                yield Metric(name, gap.mean, "", "higher", 0.5, 0.0)
+                yield Metric(f"{name}: lower end of 95 %", gap.low, "", "higher", 0.5)
