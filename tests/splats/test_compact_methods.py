@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from captures import Cameras, Capture, Similarity, View, psnr
+from fields.scene_files import open_scene
 from splats import formats
 from splats.compact import masks
 from splats.compact.c3dgs import C3dgsConfig, C3dgsMethod
@@ -24,7 +25,7 @@ from splats.compact.c3dgs_scene import C3dgsScene
 from splats.compact.codebooks import Codebook
 from splats.compact.compact3d import Compact3dConfig, Compact3dMethod
 from splats.gaussians import Gaussians
-from splats.scene import SplatScene, load_scene
+from splats.scene import SplatScene
 from splats.training.method import SplatsMethod
 from splats.training.optimizer import SelectiveAdam
 from splats.training.parameters import Parameters
@@ -152,7 +153,7 @@ def test_file_shows_what_training_has_shown(capture: Capture, name: str, tmp_pat
     trainee.save_scene(tmp_path / "scene.ply")
     moved = capture.T_source_capture.apply_to_cameras(capture.cameras)
     for file in sorted(tmp_path.glob("*.fwa")):
-        scene = load_scene(file)
+        scene = open_scene(file)
         assert scene.num_bytes == file.stat().st_size
         for index in capture.test:
             same = psnr(image(scene, moved[index]), image(trainee.renderable(), cameras()[index]))
@@ -200,7 +201,7 @@ def test_color_field_becomes_harmonics_that_any_format_holds(
     file = trainee.save_scene(tmp_path / "scene.ply")
     formats.save(formats.load(file), tmp_path / "baked.ply")
     moved = capture.T_source_capture.apply_to_cameras(capture.cameras)
-    own, ply = load_scene(file), load_scene(tmp_path / "baked.ply")
+    own, ply = open_scene(file), open_scene(tmp_path / "baked.ply")
     assert isinstance(own, C3dgsScene) and isinstance(ply, SplatScene)
     assert ply.gaussians.sh_degree == 3
     for index in range(8):  # observed at least 45 dB: directions enter through degree 2
