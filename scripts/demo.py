@@ -1,4 +1,4 @@
-"""A first look: make the sample capture, train splats, report, and render a video."""
+"""A first look: sample capture, trained splats, report, a small asset and a video."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from captures.sample import make_sample_capture
 
 from . import STARTED_AT
+from . import compress as compress_verb
 from . import render as render_verb
 from . import train as train_verb
 from .common import Common, console
@@ -32,12 +33,12 @@ def run(config: Demo) -> dict[str, Any]:
     if config.out.exists() and any(config.out.iterdir()) and not config.overwrite:
         raise FileExistsError(f"{config.out} is not empty; choose another --out or --overwrite.")
     capture, run_folder = config.out / "capture", config.out / "run"
-    video = config.out / "orbit.mp4"
-    console.print("1 of 3: the sample capture")
+    video, asset = config.out / "orbit.mp4", config.out / "scene.fwa"
+    console.print("1 of 4: the sample capture")
     make_sample_capture(
         capture, seed=config.seed, overwrite=config.overwrite, num_threads=config.num_threads
     )
-    console.print("2 of 3: training splats and evaluating them")
+    console.print("2 of 4: training splats and evaluating them")
     flags = ["splats", "--data", str(capture), "--out", str(run_folder)]
     # The clock of `train` started with this process, so what the capture took is added.
     budget = time.monotonic() - STARTED_AT + config.max_seconds
@@ -48,7 +49,18 @@ def run(config: Demo) -> dict[str, Any]:
     if config.overwrite and (run_folder / "config.json").is_file():
         flags.append("--overwrite")
     summary = train_verb.run(train_verb.parse(flags))
-    console.print("3 of 3: a video around the scene")
+    console.print("3 of 4: a small asset")
+    small = compress_verb.run(
+        compress_verb.Compress(
+            source=run_folder,
+            output=asset,
+            device=config.device,
+            seed=config.seed,
+            num_threads=config.num_threads,
+            overwrite=config.overwrite,
+        )
+    )
+    console.print("4 of 4: a video around the scene")
     render_verb.run(
         render_verb.Render(
             scene=run_folder,
@@ -59,8 +71,11 @@ def run(config: Demo) -> dict[str, Any]:
             overwrite=config.overwrite,
         )
     )
-    console.print(f"Scene:  {summary['scene']} (opens in any splat viewer)")
+    scene = Path(summary["scene"]).with_suffix(".ply")
+    console.print(f"Scene:  {scene} (opens in any splat viewer)")
+    smaller = scene.stat().st_size / small["num_bytes"]
+    console.print(f"Asset:  {asset} ({smaller:.0f} times smaller)")
     console.print(f"Report: {summary['report']}")
     console.print(f"Video:  {video}")
     console.print(f"Look at it in a browser: fieldwright view {run_folder}")
-    return summary | {"capture": str(capture), "video": str(video)}
+    return summary | {"capture": str(capture), "video": str(video), "asset": str(asset)}
