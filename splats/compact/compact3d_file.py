@@ -25,7 +25,7 @@ from .rounding import LOGIT_ORIGIN, LOGIT_STEP, logit_steps
 
 _SORTED = "log_scales"  # its column is stored as run lengths
 _CODE_LEVELS = 2047  # codes are rounded to this many steps on either side of zero
-_POSITION_SHARE = 1 / 8  # of the size of small Gaussians, as in other assets
+_POSITION_SHARE = 1 / 32  # of the size of small Gaussians: about 16 bits per coordinate
 
 
 def write(
