@@ -21,6 +21,7 @@ from .metric import Metric
 
 SUITES = (
     "rasterizer",
+    "hash_grid",
     "train",
     "train_long",
     "captures",

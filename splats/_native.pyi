@@ -146,3 +146,25 @@ def move_columns(
     target, and the byte offsets in a row that are copied from and to. `swap` reverses the bytes of
     each value. Returns True where a value read as a float32 is infinite or not a number.
     """
+
+def hash_grid(
+    points: NDArray[np.float32],
+    table: NDArray[np.float32],
+    levels: Sequence[tuple[int, int, bool]],
+    features: NDArray[np.float32],
+) -> None:
+    """Writes the interpolated features [N, L * F] of the points [N, 3].
+
+    A level is its cells along an axis, its entries in `table` [entries, F] and whether they are
+    hashed.
+    """
+
+def hash_grid_backward(
+    points: NDArray[np.float32],
+    table: NDArray[np.float32],
+    levels: Sequence[tuple[int, int, bool]],
+    v_features: NDArray[np.float32],
+    v_table: NDArray[np.float32] | None,
+    v_points: NDArray[np.float32] | None,
+) -> None:
+    """Adds to the gradient of the table and writes that of the points."""

@@ -14,6 +14,8 @@ from torch import Tensor
 from captures import Cameras, Channel, RenderOutput
 from runs import RunDirectory
 
+from .compact.c3dgs_file import is_c3dgs
+from .compact.c3dgs_scene import C3dgsScene, load_c3dgs
 from .formats import load, summarize
 from .gaussians import Gaussians
 from .rasterizer import rasterization
@@ -123,7 +125,7 @@ def near_plane(gaussians: Gaussians) -> float:
     return _NEAR_SHARE * radius or _NEAR_PLANE_OF_A_POINT
 
 
-def load_scene(path: str | Path, *, device: torch.device | str = "cpu") -> SplatScene:
+def load_scene(path: str | Path, *, device: torch.device | str = "cpu") -> SplatScene | C3dgsScene:
     """The scene in a splat file, or that of a run directory.
 
     Args:
@@ -136,6 +138,8 @@ def load_scene(path: str | Path, *, device: torch.device | str = "cpu") -> Splat
     """
     path = Path(path)
     file = scene_file(path)
+    if is_c3dgs(file):
+        return load_c3dgs(file, device=device)
     gaussians = load(file)
     if len(gaussians) == 0:
         raise ValueError(f"{file} holds no Gaussians; expected at least one.")

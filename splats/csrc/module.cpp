@@ -13,6 +13,7 @@ namespace nb = nanobind;
 
 namespace fieldwright {
 void bind_formats(nb::module_& m);
+void bind_hash_grid(nb::module_& m);
 void bind_rasterizer(nb::module_& m);
 void bind_training(nb::module_& m);
 }  // namespace fieldwright
@@ -42,6 +43,7 @@ NB_MODULE(_native, m) {
         "Instruction set: auto, portable, avx2 or avx512.");
   m.def("isa", &fieldwright::isa_name, "Name of the instruction set in use.");
   fieldwright::bind_formats(m);
+  fieldwright::bind_hash_grid(m);
   fieldwright::bind_rasterizer(m);
   fieldwright::bind_training(m);
 }

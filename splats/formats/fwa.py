@@ -35,7 +35,7 @@ from .contract import (
 from .frames import check_frame, in_frame
 from .fwa_encoding import ARRAYS, SceneFacts, encode_exactly, encode_quantized
 from .fwa_quantization import Steps, choose_position_step, choose_sh_step
-from .sources import collect
+from .sources import InMemory, collect
 
 KIND = "splats"
 _INFINITE = {"log_scales", "logit_opacities"}  # -inf and +-inf are flat, invisible and opaque
@@ -237,8 +237,13 @@ class FwaFormat:
     magic = MAGIC
     Options = FwaOptions
 
-    def open(self, path: Path) -> FwaSource:
-        """The Gaussians of a whole file."""
+    def open(self, path: Path) -> FwaSource | InMemory:
+        """The Gaussians of a whole file; those that a field colors with harmonics in its place."""
+        from ..compact.c3dgs_file import baked, is_c3dgs
+
+        if is_c3dgs(path):
+            gaussians, antialiased = baked(path)
+            return InMemory(gaussians, antialiased=antialiased)
         return FwaSource(path)
 
     def open_prefix(self, path: Path) -> FwaSource:
@@ -281,6 +286,11 @@ class FwaFormat:
 
     def summarize(self, path: Path) -> FileSummary:
         """What the header says; no section is read."""
+        from ..compact.c3dgs_file import is_c3dgs
+        from ..compact.c3dgs_file import summarize as summarize_c3dgs
+
+        if is_c3dgs(path):
+            return summarize_c3dgs(path)
         source = FwaSource(path)
         with source.asset as asset:
             graphs = {info.name: info.graph for info in asset.describe()}

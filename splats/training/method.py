@@ -62,16 +62,16 @@ class SplatsMethod:
     def __init__(
         self, config: SplatsConfig, capture: Capture, *, device: torch.device, seed: int
     ) -> None:
-        self.config, self.capture, self.device = config, capture, device
+        self.config, self.capture, self.device, self.seed = config, capture, device, seed
         capture.preload(capture.train)
         start = initial_gaussians(capture, config, seed=seed)
         if config.max_gaussians is not None and len(start) > config.max_gaussians:
             generator = torch.Generator().manual_seed(seed)
             start = start[torch.randperm(len(start), generator=generator)[: config.max_gaussians]]
         self._near_plane, self._extent = near_plane(start), capture.extent
-        self.params = Parameters(_on(start, device))
-        self.optimizer = optimizer_of(self.params, config)
-        self.strategy = _strategy(config, capture, seed)
+        self.params = Parameters(_on(start, device), self._extra_rows(len(start)))
+        self.optimizer = self._optimizer()
+        self.strategy = make_strategy(config, capture, seed)
         self.strategy.initialize_state(len(self.params))
         self.parametrization = self._parametrization()
         self._order = ViewOrder(len(capture.train), seed=seed)
@@ -90,6 +90,28 @@ class SplatsMethod:
     def _parametrization(self) -> Parametrization:
         """How this method's parameters become what is rendered."""
         return Activation(self.config.sh_degree)
+
+    def _extra_rows(self, num: int) -> dict[str, Tensor]:
+        """What this method trains per Gaussian besides the fields of `Gaussians`, at the start."""
+        return {}
+
+    def _learning_rates(self) -> dict[str, float]:
+        """By parameter, at the start."""
+        config = self.config
+        return {
+            "means": config.lr_means,
+            "quats": config.lr_quats,
+            "log_scales": config.lr_scales,
+            "logit_opacities": config.lr_opacities,
+            "sh0": config.lr_sh0,
+            "shN": config.lr_shN,
+        }
+
+    def _optimizer(self) -> SelectiveAdam:
+        """One group per parameter; the first holds the means, whose rate decays."""
+        rates = self._learning_rates()
+        groups = [{"params": [param], "lr": rates[name]} for name, param in self.params.items()]
+        return SelectiveAdam(groups, eps=1e-15)
 
     # ------------------------------------------------------------------------------ training
 
@@ -230,11 +252,11 @@ class SplatsMethod:
     def state_dict(self) -> dict[str, Any]:
         """Everything the continuation depends on."""
         state: dict[str, Any] = {
-            "params": {name: self.params[name].detach() for name in NAMES},
+            "params": {name: param.detach() for name, param in self.params.items()},
             "optimizer": {
-                name: self.optimizer.state[self.params[name]]
-                for name in NAMES
-                if self.params[name] in self.optimizer.state
+                name: self.optimizer.state[param]
+                for name, param in self.params.items()
+                if param in self.optimizer.state
             },
             "strategy": self.strategy.state_dict(),
             "parametrization": self.parametrization.state_dict(),
@@ -250,9 +272,10 @@ class SplatsMethod:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state` was taken."""
-        stored = Gaussians(**{name: state["params"][name].to(self.device) for name in NAMES})
-        self.params = Parameters(stored)
-        self.optimizer = optimizer_of(self.params, self.config)
+        stored = {name: value.to(self.device) for name, value in state["params"].items()}
+        own = Gaussians(**{name: stored.pop(name) for name in NAMES})
+        self.params = Parameters(own, stored)
+        self.optimizer = self._optimizer()
         for name, moments in state["optimizer"].items():
             self.optimizer.state[self.params[name]] = {
                 key: value.clone() if key == "step" else value.to(self.device).clone()
@@ -280,21 +303,8 @@ def _completed(config: SplatsConfig, capture: Capture) -> SplatsConfig:
     return replace(config, max_gaussians=count)
 
 
-def optimizer_of(params: Parameters, config: SplatsConfig) -> SelectiveAdam:
-    """One group per parameter; the first holds the means, whose rate decays."""
-    rates = {
-        "means": config.lr_means,
-        "quats": config.lr_quats,
-        "log_scales": config.lr_scales,
-        "logit_opacities": config.lr_opacities,
-        "sh0": config.lr_sh0,
-        "shN": config.lr_shN,
-    }
-    groups = [{"params": [params[name]], "lr": rates[name]} for name in NAMES]
-    return SelectiveAdam(groups, eps=1e-15)
-
-
-def _strategy(config: SplatsConfig, capture: Capture, seed: int) -> Strategy:
+def make_strategy(config: SplatsConfig, capture: Capture, seed: int) -> Strategy:
+    """The strategy that `config` names, for a capture of this extent."""
     assert config.max_gaussians is not None
     if config.strategy == "mcmc":
         mcmc = McmcConfig(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from captures import ensure_shape
 
 from ..gaussians import Gaussians
 
@@ -16,18 +18,41 @@ NAMES = tuple(item.name for item in fields(Gaussians))
 """Parameter names in the order of `Gaussians`."""
 
 
+@dataclass(frozen=True)
+class Rows(Gaussians):
+    """Some Gaussians with what a method trains for each of them besides."""
+
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+    """Further values by name, one row per Gaussian."""
+
+    def __getitem__(self, index: Tensor | slice) -> Rows:
+        """The chosen rows, in the order of `index` (bool mask, int64 or slice)."""
+        own = {name: getattr(self, name)[index] for name in NAMES}
+        return Rows(**own, extra={name: value[index] for name, value in self.extra.items()})
+
+    def value(self, name: str) -> Tensor:
+        """A field of `Gaussians` or an extra row by its name."""
+        return self.extra[name] if name in self.extra else getattr(self, name)
+
+
 class Parameters:
     """N trainable Gaussians. Row operations edit the moments in the optimizer as well.
+
+    A method may train `extra` values per Gaussian, such as a mask: they are copied, dropped and
+    split together with their Gaussian.
 
     Every operation that changes the number of rows makes new `nn.Parameter` objects and puts them
     in the old ones' place in the optimizer, so references held elsewhere become stale.
     """
 
-    def __init__(self, gaussians: Gaussians) -> None:
-        """Starts from a copy of `gaussians`."""
+    def __init__(self, gaussians: Gaussians, extra: Mapping[str, Tensor] | None = None) -> None:
+        """Starts from a copy of `gaussians` and of the extra rows, `[N, ...]` each."""
+        values = {name: getattr(gaussians, name) for name in NAMES} | dict(extra or {})
+        for name, value in values.items():
+            ensure_shape(name, value, (len(gaussians), *value.shape[1:]), "one row per Gaussian.")
         self._tensors = {
-            name: nn.Parameter(getattr(gaussians, name).detach().clone().contiguous())
-            for name in NAMES
+            name: nn.Parameter(value.detach().clone().contiguous())
+            for name, value in values.items()
         }
 
     def __len__(self) -> int:
@@ -37,21 +62,23 @@ class Parameters:
         return self._tensors[name]
 
     def items(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """(name, parameter) in the order of `NAMES`."""
+        """(name, parameter) in the order of `NAMES`, then the extra rows."""
         return iter(self._tensors.items())
 
     def gaussians(self) -> Gaussians:
         """The parameters themselves, differentiable, as `Gaussians`."""
-        return Gaussians(**self._tensors)
+        return Gaussians(**{name: self._tensors[name] for name in NAMES})
 
     def detached(self) -> Gaussians:
         """The current values as `Gaussians` without gradients; they change as training goes on."""
-        return Gaussians(**{name: tensor.detach() for name, tensor in self._tensors.items()})
+        return Gaussians(**{name: self._tensors[name].detach() for name in NAMES})
 
     @torch.no_grad()
-    def rows(self, index: Int[Tensor, " M"]) -> Gaussians:
+    def rows(self, index: Int[Tensor, " M"]) -> Rows:
         """Detached copies of the rows `index`, which may repeat."""
-        return Gaussians(**{name: param[index] for name, param in self.items()})
+        values = {name: param[index] for name, param in self.items()}
+        own = {name: values.pop(name) for name in NAMES}
+        return Rows(**own, extra=values)
 
     @torch.no_grad()
     def keep(self, index: Int[Tensor, " M"], optimizer: Optimizer) -> None:
@@ -60,28 +87,28 @@ class Parameters:
             self._exchange(name, param[index], optimizer, lambda moment: moment[index])
 
     @torch.no_grad()
-    def append(self, added: Gaussians, optimizer: Optimizer) -> None:
+    def append(self, added: Rows, optimizer: Optimizer) -> None:
         """Adds rows at the end; their moments start at zero."""
 
         def extend(moment: Tensor) -> Tensor:
             return torch.cat([moment, moment.new_zeros(len(added), *moment.shape[1:])])
 
         for name, param in self.items():
-            values = torch.cat([param, getattr(added, name)])
+            values = torch.cat([param, added.value(name)])
             self._exchange(name, values, optimizer, extend)
 
     @torch.no_grad()
     def replace(
         self,
         index: Int[Tensor, " M"],
-        values: Gaussians,
+        values: Rows,
         optimizer: Optimizer,
         *,
         keep_moments: bool = False,
     ) -> None:
         """Overwrites the rows `index` (each at most once) in place; their moments become zero."""
         for name, param in self.items():
-            param[index] = getattr(values, name)
+            param[index] = values.value(name)
             if not keep_moments:
                 self.reset_moments(name, optimizer, index)
 

@@ -11,8 +11,7 @@ from torch.optim import Optimizer
 
 from captures import ensure_shape
 
-from ...gaussians import Gaussians
-from ..parameters import Parameters
+from ..parameters import Parameters, Rows
 from .noise import rotate
 from .randomness import Randomness
 from .strategy import Refinement, StepInfo
@@ -179,7 +178,7 @@ class DefaultStrategy:
         params.append(second, optimizer)
         return len(candidates)
 
-    def _children(self, parents: Gaussians) -> Gaussians:
+    def _children(self, parents: Rows) -> Rows:
         """One smaller Gaussian per parent, at a place drawn from the parent's density."""
         normals = self._random.normals(len(parents), like=parents.means)
         offset = rotate(parents.quats, normals * parents.log_scales.exp())

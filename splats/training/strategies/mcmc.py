@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ...gaussians import Gaussians
-from ..parameters import Parameters
+from ..parameters import Parameters, Rows
 from .noise import add_position_noise
 from .randomness import Randomness
 from .relocation import relocated
@@ -148,7 +147,7 @@ class McmcStrategy:
         return num
 
     @staticmethod
-    def _shared_out(params: Parameters, chosen: Tensor) -> tuple[Tensor, Gaussians]:
+    def _shared_out(params: Parameters, chosen: Tensor) -> tuple[Tensor, Rows]:
         """The distinct rows in `chosen` and what each becomes when it is shared among its copies.
 
         A row drawn n times is replaced by n + 1 coincident Gaussians that look like it.

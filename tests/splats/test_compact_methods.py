@@ -1,0 +1,277 @@
+"""c3dgs and compact3d: exact continuation, and files that hold what training has shown."""
+
+from __future__ import annotations
+
+import io
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from captures import Cameras, Capture, Similarity, View, psnr
+from splats import formats
+from splats.compact import masks
+from splats.compact.c3dgs import C3dgsConfig, C3dgsMethod
+from splats.compact.c3dgs_file import KIND, read
+from splats.compact.c3dgs_scene import C3dgsScene
+from splats.compact.codebooks import Codebook
+from splats.compact.compact3d import Compact3dConfig, Compact3dMethod
+from splats.gaussians import Gaussians
+from splats.scene import SplatScene, load_scene
+from splats.training.method import SplatsMethod
+from splats.training.optimizer import SelectiveAdam
+from splats.training.parameters import Parameters
+from vq.asset import open_asset
+
+SIZE = 40
+STEPS = 40
+METHODS = {
+    "c3dgs": (
+        C3dgsMethod,
+        C3dgsConfig,
+        {"quantize_from": 0.5, "lr_masks": 0.3, "grid_levels": 4, "stages": 3},
+    ),
+    "compact3d": (Compact3dMethod, Compact3dConfig, {"codes": 64, "codes_sh": 16}),
+}
+
+
+def cameras(count: int = 8) -> Cameras:
+    """A ring around the origin, at distance 3."""
+    viewmats = torch.eye(4, dtype=torch.float64).repeat(count, 1, 1)
+    for i in range(count):
+        angle = 2 * math.pi * i / count
+        turn = [
+            [math.cos(angle), 0, -math.sin(angle)],
+            [0, 1, 0],
+            [math.sin(angle), 0, math.cos(angle)],
+        ]
+        viewmats[i, :3, :3] = torch.tensor(turn, dtype=torch.float64)
+        viewmats[i, 2, 3] = 3
+    K = torch.tensor([[SIZE, 0, SIZE / 2], [0, SIZE, SIZE / 2], [0, 0, 1]], dtype=torch.float64)
+    return Cameras(viewmats, K.repeat(count, 1, 1), SIZE, SIZE)
+
+
+@pytest.fixture(scope="module")
+def capture() -> Capture:
+    """Pictures of a ball of colored Gaussians, in a frame that is not that of their source."""
+    generator = torch.Generator().manual_seed(0)
+    scene = SplatScene(
+        Gaussians(
+            means=0.4 * torch.randn(200, 3, generator=generator),
+            quats=torch.randn(200, 4, generator=generator),
+            log_scales=torch.full((200, 3), -2.3),
+            logit_opacities=torch.full((200,), 2.0),
+            sh0=torch.randn(200, 1, 3, generator=generator),
+            shN=torch.zeros(200, 0, 3),
+        )
+    )
+    output = scene.render(cameras(), channels=("rgb", "alpha"))
+    assert output.rgb is not None and output.alpha is not None
+    alphas = output.alpha[..., 0].clamp(0, 1)
+    views = [View(i, a) for i, a in zip(output.rgb.clamp(0, 1), alphas, strict=True)]
+    turn = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]], dtype=torch.float64)
+    shift = torch.tensor([5.0, -2.0, 1.0], dtype=torch.float64)
+    return Capture(
+        source=Path("ring"),
+        cameras=cameras(),
+        image_names=tuple(f"{i}.png" for i in range(8)),
+        train=(1, 2, 3, 5, 6, 7),
+        test=(0, 4),
+        split="every 4th",
+        load_view=views.__getitem__,
+        T_source_capture=Similarity(scale=2.5, rotation=turn, translation=shift),
+    )
+
+
+def method(name: str, capture: Capture, **options: Any) -> SplatsMethod:
+    """A trainee of a few hundred Gaussians."""
+    kind, config, own = METHODS[name]
+    shared = {"num_init": 300, "max_gaussians": 400, "refine_every": 10, "init": "random"}
+    settings = config(**{**shared, **own, **options})
+    return kind.create(settings, capture, device=torch.device("cpu"), seed=1)
+
+
+def trained(name: str, capture: Capture, steps: int = STEPS, **options: Any) -> SplatsMethod:
+    """The same after training."""
+    trainee = method(name, capture, **options)
+    for step in range(steps):
+        trainee.step(step, step / steps)
+    return trainee
+
+
+def image(scene: Any, view: Cameras) -> Tensor:
+    rendered = scene.render(view, channels=("rgb",)).rgb
+    assert rendered is not None
+    return rendered[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "strategy", "stop"),
+    [
+        ("c3dgs", "mcmc", 13),
+        ("c3dgs", "default", 31),
+        ("compact3d", "mcmc", 31),
+        ("compact3d", "default", 13),
+    ],
+)
+def test_continuing_from_a_saved_state_changes_no_bit(
+    capture: Capture, name: str, strategy: str, stop: int
+) -> None:
+    """Before and after quantization begins; masks, moments, field and codebooks included."""
+    straight = trained(name, capture, strategy=strategy)
+    first = method(name, capture, strategy=strategy)
+    for step in range(stop):
+        first.step(step, step / STEPS)
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second = method(name, capture, strategy=strategy)
+    second.load_state_dict(torch.load(file, weights_only=True))
+    for step in range(stop, STEPS):
+        second.step(step, step / STEPS)
+    assert second.parametrization.quantizing  # pyright: ignore[reportAttributeAccessIssue]
+    for (found, a), (expected, b) in zip(
+        second.params.items(), straight.params.items(), strict=True
+    ):
+        assert found == expected and torch.equal(a, b)
+    a, b = second.gaussians(), straight.gaussians()
+    assert torch.equal(a.quats, b.quats) and torch.equal(a.sh0, b.sh0)
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_file_shows_what_training_has_shown(capture: Capture, name: str, tmp_path: Path) -> None:
+    """In the frame of the source, which is turned, shifted and scaled."""
+    trainee = trained(name, capture)
+    trainee.save_scene(tmp_path / "scene.ply")
+    moved = capture.T_source_capture.apply_to_cameras(capture.cameras)
+    for file in sorted(tmp_path.glob("*.fwa")):
+        scene = load_scene(file)
+        assert scene.num_bytes == file.stat().st_size
+        for index in capture.test:
+            same = psnr(image(scene, moved[index]), image(trainee.renderable(), cameras()[index]))
+            assert same > 40, (file.name, same)  # observed at least 43 dB
+
+
+def test_plain_file_holds_the_codes_of_training(capture: Capture, tmp_path: Path) -> None:
+    trainee = trained("c3dgs", capture)
+    assert isinstance(trainee, C3dgsMethod)
+    trainee.save_scene(tmp_path / "scene.ply")
+    shown = trainee.parametrization.model(trainee.params).geometry
+    expected = shown.transformed(capture.T_source_capture)
+    found, _ = read(tmp_path / "plain.fwa")
+    assert torch.allclose(found.geometry.log_scales, expected.log_scales, atol=0.02)
+    assert torch.allclose(found.geometry.quats, expected.quats, atol=0.01)
+    assert (tmp_path / "scene.fwa").stat().st_size < (tmp_path / "plain.fwa").stat().st_size
+    with open_asset(tmp_path / "plain.fwa") as asset:
+        assert asset.header.kind == KIND
+        bits = math.ceil(2 * 3 * 6 / 8) * len(found.geometry)  # 6 indices of 6 bits each
+        assert asset.sections["indices"] - bits < 64
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_fresh_process_decodes_the_same_bits(capture: Capture, name: str, tmp_path: Path) -> None:
+    trained(name, capture).save_scene(tmp_path / "scene.ply")
+    code = (
+        "import sys, torch\n"
+        "from splats import formats\n"
+        "g = formats.load(sys.argv[1])\n"
+        "torch.save({k: getattr(g, k) for k in ('means', 'quats', 'log_scales', "
+        "'logit_opacities')}, sys.argv[2])\n"
+    )
+    target = tmp_path / "decoded.pt"
+    command = [sys.executable, "-c", code, str(tmp_path / "scene.fwa"), str(target)]
+    subprocess.run(command, check=True, cwd=Path(__file__).resolve().parents[2])
+    here = formats.load(tmp_path / "scene.fwa")
+    for key, value in torch.load(target, weights_only=True).items():
+        assert torch.equal(getattr(here, key), value), key
+
+
+def test_color_field_becomes_harmonics_that_any_format_holds(
+    capture: Capture, tmp_path: Path
+) -> None:
+    trainee = trained("c3dgs", capture)
+    file = trainee.save_scene(tmp_path / "scene.ply")
+    formats.save(formats.load(file), tmp_path / "baked.ply")
+    moved = capture.T_source_capture.apply_to_cameras(capture.cameras)
+    own, ply = load_scene(file), load_scene(tmp_path / "baked.ply")
+    assert isinstance(own, C3dgsScene) and isinstance(ply, SplatScene)
+    assert ply.gaussians.sh_degree == 3
+    for index in range(8):  # observed at least 45 dB: directions enter through degree 2
+        assert psnr(image(ply, moved[index]), image(own, moved[index])) > 35
+
+
+def test_masks_pass_gradients_and_remove_what_is_off(capture: Capture) -> None:
+    logits = torch.tensor([1.0, -10.0, -4.0], requires_grad=True)
+    mask = masks.binary(logits)
+    assert mask.tolist() == [1.0, 0.0, 1.0]
+    mask.sum().backward()
+    soft = logits.detach().sigmoid()
+    assert logits.grad is not None and torch.allclose(logits.grad, soft * (1 - soft))
+    trainee = trained("c3dgs", capture, mask_weight=1e3, lr_masks=0.5)
+    assert trainee.num_primitives < 300  # a heavy weight on masks removes most
+
+
+def test_compact3d_rows_share_codes_and_are_sorted(capture: Capture, tmp_path: Path) -> None:
+    trainee = trained("compact3d", capture)
+    file = trainee.save_scene(tmp_path / "scene.ply")
+    found = formats.load(file)
+    assert len(torch.unique(found.log_scales, dim=0)) <= 64
+    assert len(torch.unique(found.shN.flatten(1), dim=0)) <= 16
+    changes = (found.log_scales[1:] != found.log_scales[:-1]).any(dim=1).sum()
+    assert changes < 64
+
+
+def test_codes_are_the_means_of_their_members() -> None:
+    x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+    book = Codebook(8)
+    book.assign(x, iterations=3)
+    book.assign(x, iterations=2)
+    assert book.codes is not None and book.indices is not None
+    book.follow(x)
+    for k in range(8):
+        members = x[book.indices == k]
+        assert torch.allclose(book.codes[k], members.mean(dim=0), atol=1e-5)
+
+
+def test_extra_rows_follow_their_gaussians() -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = Gaussians(
+        means=torch.randn(6, 3, generator=generator),
+        quats=torch.randn(6, 4, generator=generator),
+        log_scales=torch.zeros(6, 3),
+        logit_opacities=torch.zeros(6),
+        sh0=torch.zeros(6, 1, 3),
+        shN=torch.zeros(6, 0, 3),
+    )
+    params = Parameters(start, {"marks": torch.arange(6.0)})
+    optimizer = SelectiveAdam([{"params": [param]} for _, param in params.items()])
+    params["marks"].grad = torch.ones(6)
+    optimizer.step()
+    rows = params.rows(torch.tensor([4, 4]))
+    params.append(rows, optimizer)
+    params.replace(torch.tensor([0]), replace(rows, means=rows.means + 1)[:1], optimizer)
+    params.keep(torch.tensor([7, 0, 5]), optimizer)
+    assert torch.allclose(params["marks"], torch.tensor([4.0, 4.0, 5.0]) - 1e-3)
+    moments = optimizer.state[params["marks"]]["exp_avg"]
+    assert moments[0] == 0 and moments[1] == 0 and moments[2] > 0
+    with pytest.raises(ValueError, match="`marks` must be"):
+        Parameters(start, {"marks": torch.zeros(5)})
+
+
+def test_damaged_files_are_refused(capture: Capture, tmp_path: Path) -> None:
+    file = trained("c3dgs", capture, steps=20).save_scene(tmp_path / "scene.ply")
+    data = bytearray(file.read_bytes())
+    for place in np.random.default_rng(0).integers(0, len(data), 40):
+        broken = bytearray(data)
+        broken[place] ^= 1 << 3
+        target = tmp_path / "broken.fwa"
+        target.write_bytes(broken)
+        with pytest.raises(ValueError):
+            formats.load(target)
