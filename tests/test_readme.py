@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from runs import METHODS, list_plugins
 from scripts.main import VERBS, main
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -36,11 +37,12 @@ def shown_commands() -> list[tuple[str, str]]:
 
 @cache
 def flags_of(verb: str) -> frozenset[str]:
-    """The long flags that `fieldwright VERB --help` lists."""
-    words = [verb, "splats", "--help"] if verb == "train" else [verb, "--help"]
+    """The long flags that `fieldwright VERB --help` lists, with those of every training method."""
+    options = [[method] for method in list_plugins(METHODS)] if verb == "train" else [[]]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdout", text := io.StringIO())
-        assert main(words) == 0
+        for option in options:
+            assert main([verb, *option, "--help"]) == 0
     return frozenset(re.findall(r"--[a-z][a-z0-9-]*", text.getvalue()))
 
 

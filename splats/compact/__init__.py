@@ -1,1 +1,1 @@
-"""Compact splats: few Gaussians at few bits, trained or made from finished scenes."""
+"""Compact splats: methods that train what their files hold, and finished scenes made small."""

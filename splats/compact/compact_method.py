@@ -16,6 +16,7 @@ from captures import Capture
 from ..gaussians import Gaussians
 from ..scene import SplatScene
 from ..training.method import SplatsMethod
+from ..training.parameters import Parameters
 from ..training.parametrization import Parametrization
 from ..training.strategies import McmcStrategy
 from .compact_config import CompactConfig
@@ -83,6 +84,11 @@ class CompactMethod(SplatsMethod):
             to_file=self.capture.T_source_capture,
             shrink=self.config.shrink,
         )
+
+    def start_from(self, gaussians: Gaussians) -> None:
+        """Train these, in the frame of the capture, instead of those of the initialization."""
+        self.params = Parameters(gaussians)
+        self.optimizer = self._optimizer()
 
     # ------------------------------------------------------------------------------ training
 

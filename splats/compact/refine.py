@@ -11,7 +11,6 @@ import torch
 from captures import Capture
 
 from ..gaussians import Gaussians
-from ..training.parameters import Parameters
 from .compact_config import CompactConfig
 from .compact_method import CompactMethod
 from .compress import Goal
@@ -70,8 +69,7 @@ def refine(
     )
     device = torch.device("cpu")
     method = CompactMethod.create(config, capture, device=device, seed=refinement.seed)
-    method.params = Parameters(gaussians.transformed(capture.T_source_capture.inverse()))
-    method.optimizer = method.make_optimizer()
+    method.start_from(gaussians.transformed(capture.T_source_capture.inverse()))
     for done in range(refinement.steps):
         method.step(done, _FROM + (1 - _FROM) * done / refinement.steps)
         if on_step is not None:

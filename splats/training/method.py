@@ -71,7 +71,7 @@ class SplatsMethod:
             start = start[torch.randperm(len(start), generator=generator)[: config.max_gaussians]]
         self._near_plane, self._extent = near_plane(start), capture.extent
         self.params = Parameters(_on(start, device), self._extra_rows(len(start)))
-        self.optimizer = self.make_optimizer()
+        self.optimizer = self._optimizer()
         self.strategy = make_strategy(config, capture, seed)
         self.strategy.initialize_state(len(self.params))
         self.parametrization = self._parametrization()
@@ -108,7 +108,7 @@ class SplatsMethod:
             "shN": config.lr_shN,
         }
 
-    def make_optimizer(self) -> SelectiveAdam:
+    def _optimizer(self) -> SelectiveAdam:
         """One group per parameter; the first holds the means, whose rate decays."""
         rates = self._learning_rates()
         groups = [{"params": [param], "lr": rates[name]} for name, param in self.params.items()]
@@ -284,7 +284,7 @@ class SplatsMethod:
         stored = {name: value.to(self.device) for name, value in state["params"].items()}
         own = Gaussians(**{name: stored.pop(name) for name in NAMES})
         self.params = Parameters(own, stored)
-        self.optimizer = self.make_optimizer()
+        self.optimizer = self._optimizer()
         for name, moments in state["optimizer"].items():
             self.optimizer.state[self.params[name]] = {
                 key: value.clone() if key == "step" else value.to(self.device).clone()
