@@ -22,7 +22,7 @@ from registration.learning.solids import SOLIDS, sample_solids, turned
 from registration.learning.spans import moment_bases, span_distances
 from runs import Trainee
 
-CONFIG = ColorsConfig(points=150, channels=8, backbone="deep-sets")
+CONFIG = ColorsConfig(points=400, channels=8, backbone="deep-sets")
 
 
 def clouds(count: int, points: int = 400, seed: int = 0) -> list[np.ndarray]:
@@ -57,8 +57,10 @@ def test_colors_resume_to_the_same_bits() -> None:
     second.load_state_dict(first.state_dict())
     for step in range(2, 4):
         second.step(step, step / 4)
-    for a, b in zip(straight.coloring.parameters(), second.coloring.parameters(), strict=True):
-        assert torch.equal(a, b)
+    untouched = ColorsMethod(CONFIG, made, seed=0)
+    weights = [list(method.coloring.parameters()) for method in (straight, second, untouched)]
+    assert all(torch.equal(a, b) for a, b in zip(*weights[:2], strict=True))
+    assert not all(torch.equal(a, c) for a, c in zip(weights[0], weights[2], strict=True))
 
 
 def test_training_clouds_are_checked() -> None:
