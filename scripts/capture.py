@@ -82,7 +82,7 @@ def run(config: CaptureConfig) -> dict[str, Any]:
             options,
             overwrite=config.overwrite,
             progress=_PhaseBar(progress),
-            **({"check_matches": _clean_graph} if config.check_graph else {}),
+            check_matches=_clean_graph if config.check_graph else None,
         )
     console.print(report.verdict)
     console.print(

@@ -47,9 +47,10 @@ def average_rotations(
     """Rotations R_i that agree best with the measured R_ij = R_i^T R_j.
 
     The flag median minimizes the sum of chordal flag distances over all edges: bounded residuals,
-    so that a wild edge pulls no harder than a bad one. It begins at the better of two starts, the
-    spectral relaxation and the spanning tree of the edges that most triangles speak for, and takes
-    Newton steps with the graph's Laplacian, which is that cost's Hessian up to curvature.
+    so that a wild edge pulls no harder than a bad one. It begins at three starts (the spectral
+    relaxation, the spanning tree of the edges that most triangles speak for, and L1-IRLS), keeps
+    the lowest valley, and takes Newton steps with the graph's Laplacian, which is that cost's
+    Hessian up to curvature.
 
     A median wastes some of the good edges' information. `polish` ends with flag means weighted by
     each edge's probability of being no outlier, under a mixture of Gaussian noise and uniform
@@ -97,10 +98,14 @@ def _flag_median(graph: RotationGraph, anchors: np.ndarray) -> np.ndarray:
     starts = [
         spectral_start(graph, graph.edge_weights * support**2),
         tree_start(graph, support * graph.edge_weights),
+        l1_irls(graph, anchors),
     ]
     found = [_median_from(graph, start, anchors) for start in starts]
-    if so3.angles(*found).max() < 1e-2:  # the same valley
-        found = found[:1]
+    found = [
+        guess
+        for number, guess in enumerate(found)
+        if all(so3.angles(guess, other).max() > 1e-2 for other in found[:number])  # other valleys
+    ]
     for number, guess in enumerate(found):
         leapt = medoid_sweeps(graph, guess)
         if not np.array_equal(leapt, guess):
@@ -130,7 +135,7 @@ def _polished(
         residuals = edge_residuals(graph, rotations)
         mixture = fit_mixture(residuals, graph.edge_weights, unknowns, least_noise=least_noise)
         # A floor keeps parts connected that outliers alone hold together.
-        weights = graph.edge_weights * np.maximum(mixture.confidence, 1e-6)
+        weights = graph.edge_weights * np.maximum(mixture.precision, 1e-6)
         rotations, step = flag_descent(graph, rotations, weights, anchors)
         if step < 1e-8:
             break

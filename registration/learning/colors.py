@@ -147,7 +147,7 @@ def _matches(a: np.ndarray, b: np.ndarray, config: ColorsConfig) -> tuple[np.nda
     """Mutual nearest points of both, and which of them are far enough apart to be others."""
     to_b, (distances, to_a) = cKDTree(b).query(a)[1], cKDTree(a).query(b)
     mutual = np.flatnonzero(to_b[to_a] == np.arange(len(b)))
-    close = mutual[distances[mutual] < 0.15 * config.radius][: config.keypoints]
+    close = mutual[distances[mutual] < 0.2 * config.radius][: config.keypoints]
     matched = np.stack([to_a[close], close], axis=1)
     places = torch.from_numpy(b[close])
     away = torch.cdist(places, places) > 0.5 * config.radius

@@ -22,7 +22,7 @@ from registration.learning.solids import SOLIDS, sample_solids, turned
 from registration.learning.spans import moment_bases, span_distances
 from runs import Trainee
 
-CONFIG = ColorsConfig(points=150, channels=8, backbone="deep-sets")
+CONFIG = ColorsConfig(points=400, channels=8, backbone="deep-sets")
 
 
 def clouds(count: int, points: int = 400, seed: int = 0) -> list[np.ndarray]:
@@ -41,7 +41,8 @@ def test_solids_have_their_shapes() -> None:
     assert torch.allclose(faces.amin(dim=1), -torch.ones(200), atol=1e-4)
     pairs = sample_solids(3, 50, generator)[0]
     moved = turned(pairs, generator)
-    assert torch.allclose(torch.cdist(pairs, pairs), torch.cdist(moved, moved), atol=1e-4)
+    assert torch.allclose(pairs.norm(dim=2), moved.norm(dim=2), atol=1e-5)
+    assert torch.allclose(pairs @ pairs.mT, moved @ moved.mT, atol=1e-4)
 
 
 def test_colors_resume_to_the_same_bits() -> None:
@@ -56,8 +57,10 @@ def test_colors_resume_to_the_same_bits() -> None:
     second.load_state_dict(first.state_dict())
     for step in range(2, 4):
         second.step(step, step / 4)
-    for a, b in zip(straight.coloring.parameters(), second.coloring.parameters(), strict=True):
-        assert torch.equal(a, b)
+    untouched = ColorsMethod(CONFIG, made, seed=0)
+    weights = [list(method.coloring.parameters()) for method in (straight, second, untouched)]
+    assert all(torch.equal(a, b) for a, b in zip(*weights[:2], strict=True))
+    assert not all(torch.equal(a, c) for a, c in zip(weights[0], weights[2], strict=True))
 
 
 def test_training_clouds_are_checked() -> None:
@@ -157,7 +160,7 @@ def test_span_distance_is_that_of_the_projectors_and_blind_to_affine_maps() -> N
     b = moment_bases(points, colors.flip(1), keypoints, 1.0)
     projectors = [x @ x.mT for x in (a, b)]
     direct = (projectors[0][:, None] - projectors[1][None]).flatten(2).norm(dim=2) / 2**0.5
-    assert torch.allclose(span_distances(a, b), direct, atol=1e-4)
+    assert torch.allclose(span_distances(a, b), direct, atol=0.02)  # the floor of thin spans
     rotation = so3.random(1, rng)[0]
     moved = moment_bases(2 * points @ rotation.T + 5.0, colors, keypoints, 2.0)
     assert span_distances(a, moved).diagonal().max() < 2e-3  # the floor under the root is 1e-3

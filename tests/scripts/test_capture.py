@@ -15,7 +15,10 @@ from scripts.main import main
 def test_json_summary_has_the_promised_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def reconstruct(source, out, options, *, overwrite, progress) -> ReconstructionReport:
+    def reconstruct(
+        source, out, options, *, overwrite, progress, check_matches
+    ) -> ReconstructionReport:
+        assert check_matches is None
         progress("Features", 0, None)
         progress("Mapping", 3, 4)
         return ReconstructionReport(4, 3, 250, 0.4, 3.5, ("d.jpg",), out)
