@@ -86,6 +86,9 @@ class Evidence:
     diversity: float
     """Smallest share of the squared normals of those matches along one direction, 0 to 1/3: nearly
     0 where all lie on one plane or on planes along one line, which fix no pose."""
+    likeness: float
+    """Correlation of the features of coinciding points, -1 to 1: chance contacts of unlike surfaces
+    and of mirror images have little."""
     stiffness: float
     """Smallest over largest eigenvalue of the refinement's Hessian at unit size: how firmly the
     surfaces hold the pose in its weakest direction."""
@@ -145,9 +148,22 @@ def gather_evidence(
         rmse=float(np.sqrt(squares)),
         support=count,
         support_ratio=count / max(1, len(support.reach)),
+        likeness=_likeness(source, target, placed),
         diversity=_diversity(support.normals[mapped]),
         stiffness=_stiffness(refined.hessian[:6, :6], target),
     )
+
+
+def _likeness(source: Prepared, target: Prepared, placed: NDArray[np.float32]) -> float:
+    """Features less their mean, as in the selection of UMERegRobust (section 3.4)."""
+    indices, _ = target.tree.nearest(placed, target.voxel)
+    near = indices >= 0
+    if near.sum() < 3:
+        return 0.0
+    a, b = source.histograms[near], target.histograms[indices[near]]
+    mean = (source.histograms.mean(0) + target.histograms.mean(0)) / 2
+    a, b = (a - mean).astype(np.float64), (b - mean).astype(np.float64)
+    return float((a * b).sum() / max(np.sqrt((a**2).sum() * (b**2).sum()), 1e-12))
 
 
 def _diversity(normals: NDArray[np.float32]) -> float:

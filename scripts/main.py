@@ -21,6 +21,7 @@ VERBS = {
     "eval": "score a scene on held-out images, with a report",
     "render": "a camera path to a video or frames",
     "align": "a cloud or splat scene onto another, with its scale if asked",
+    "place": "a scene upright and in meters",
     "convert": "a splat file to another format, with a report of what that costs",
     "view": "look at scenes in the browser",
     "info": "what is inside a file, run or capture",

@@ -34,9 +34,10 @@ def room() -> NDArray[np.float64]:
     ball = rng.normal(size=(3000, 3))
     parts.append([2.2, 0.9, 0.35] + 0.35 * ball / np.linalg.norm(ball, axis=1, keepdims=True))
     points = np.concatenate(parts)
-    return points[rng.permutation(len(points))][:60_000] + rng.normal(0, 0.002, (60_000, 3))[
-        : min(60_000, len(points))
-    ]
+    return (
+        points[rng.permutation(len(points))][:60_000]
+        + rng.normal(0, 0.002, (60_000, 3))[: min(60_000, len(points))]
+    )
 
 
 def motion(seed: int, *, reach: float = 5.0, scale: float = 1.0) -> NDArray[np.float64]:
