@@ -54,7 +54,7 @@ def run(config: Place) -> dict[str, Any]:
         placement = align_gravity(up, target_up=config.target_up)
     if config.length is not None:
         ends = _ends(config.length[0])
-        placement = metric_scale(*ends, config.length[1]).compose(placement)
+        placement = metric_scale(ends[0], ends[1], config.length[1]).compose(placement)
     found = Registration(placement.matrix().numpy(), placement.scale, 1.0, 0.0, 1.0, True)
     written = [transform]
     write_transform(found, transform, source=str(config.source))

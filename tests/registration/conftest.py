@@ -23,8 +23,8 @@ def room() -> NDArray[np.float64]:
         ((1.5, 2.1, 0), (1.8, 2.7, 0.3)),
     ]
     parts = []
-    for low, high in boxes:
-        low, size = np.array(low), np.subtract(high, low)
+    for corner, high in boxes:
+        low, size = np.array(corner), np.subtract(high, corner)
         count = int(3000 * (size[0] * size[1] + size[1] * size[2] + size[0] * size[2])) + 300
         points = low + rng.uniform(size=(count, 3)) * size
         axis = rng.integers(0, 3, count)

@@ -56,7 +56,7 @@ def test_the_floor_of_a_room(room: NDArray[np.float64]) -> None:
     """Within half a degree, whatever the room's rotation, given roughly where up is."""
     turn = motion(3)
     up = turn[:3, :3] @ [0, 0, 1]
-    found = find_floor(Cloud(moved(room, turn)), up=up + [0.1, -0.1, 0.1])
+    found = find_floor(Cloud(moved(room, turn)), up=up + np.array([0.1, -0.1, 0.1]))
     assert found @ up > np.cos(np.radians(0.5))
 
 
