@@ -15,15 +15,13 @@ _SEEN = 2.0
 _ON_SURFACE = 0.5
 _PARALLEL = 0.75
 _SUPPORT = 2.0
-# Logistic regression on candidates of known pairs, right and wrong ones.
-_BIAS, _OVERLAP, _INLIERS, _COUNT, _SHARE = 4.6, 2.4, 7.1, 0.27, 1.16
-_STIFFNESS, _DIVERSITY = 0.38, 0.3
+# Logistic regression on refined candidates of known pairs, mirrored and disjoint ones among them.
+_BIAS, _OVERLAP, _INLIERS, _CONFLICT, _COUNT, _SHARE = 1.56, -0.81, 5.38, 1.55, -0.99, 2.18
+_STIFFNESS, _LIKENESS = 0.38, 4.85
+_COINCIDENT = 0.65  # share of the points near each other that coincide in every right pose
 _ONE_KIND = 3.0
-# Where two clouds show the same place, most points must coincide: mirror images share walls and
-# floors but contradict each other between them.
-_COINCIDENT, _CONFLICT = 0.65, 30.0
-CONVINCING = 0.7
-"""Log-odds from which clouds are called aligned."""
+CONVINCING = -0.35
+"""Log-odds from which clouds are called aligned: above all wrong poses that were met."""
 LEAST_DIVERSITY = 0.01
 """Diversity below which matches lie on parallel planes or along one edge: the wrong poses that look
 best lay a floor on a wall, and their matches are all of this kind."""
@@ -101,11 +99,11 @@ class Evidence:
             _BIAS
             + _OVERLAP * np.log(shared)
             + _INLIERS * self.inlier_ratio
+            - _CONFLICT * max(0.0, _COINCIDENT - self.inlier_ratio)
             + _COUNT * np.log1p(self.support)
             + _SHARE * np.log(self.support_ratio + 1e-2)
             + _STIFFNESS * np.log(self.stiffness + 1e-3)
-            + _DIVERSITY * np.log(self.diversity + 1e-3)
-            - _CONFLICT * max(0.0, _COINCIDENT - self.inlier_ratio)
+            + _LIKENESS * self.likeness
             - (_ONE_KIND if self.diversity < LEAST_DIVERSITY else 0.0)
         )
 
