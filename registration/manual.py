@@ -20,6 +20,7 @@ Coordinates = Sequence[Any] | NDArray[Any]
 
 _PLANE_TRIALS = 400
 _PLANE_REACH = 0.5
+_PLANE_REFITS = 4
 _UPRIGHT_COSINE = 0.9
 
 
@@ -109,6 +110,7 @@ def find_floor(cloud: Cloud, *, up: Coordinates | None = None) -> NDArray[np.flo
     points, normals = prepared.points.astype(np.float64), prepared.normals.astype(np.float64)
     rough = None if up is None else np.asarray(up, np.float64) / np.linalg.norm(np.asarray(up))
     rng = np.random.default_rng(0)
+    normal, middle = np.zeros(3), np.zeros(3)
     best, members = 0, np.zeros(len(points), bool)
     for i in rng.permutation(len(points))[:_PLANE_TRIALS]:
         n = normals[i]
@@ -120,9 +122,15 @@ def find_floor(cloud: Cloud, *, up: Coordinates | None = None) -> NDArray[np.flo
             best, members = int(near.sum()), near
     if best < 3:
         raise ValueError("no plane was found; give the direction of gravity with `up`.")
-    plane = points[members]
-    normal = np.linalg.svd(plane - plane.mean(0), full_matrices=False)[2][2]
-    side = normal @ rough if rough is not None else np.median((points - plane.mean(0)) @ normal)
+    for _ in range(_PLANE_REFITS):
+        plane = points[members]
+        middle = plane.mean(0)
+        normal = np.linalg.svd(plane - middle, full_matrices=False)[2][2]
+        members = np.abs((points - middle) @ normal) < _PLANE_REACH / 2 * prepared.voxel
+        members &= np.abs(normals @ normal) > _UPRIGHT_COSINE
+        if members.sum() < 3:
+            raise ValueError("no plane was found; give the direction of gravity with `up`.")
+    side = normal @ rough if rough is not None else np.median((points - middle) @ normal)
     return normal if side >= 0 else -normal
 
 

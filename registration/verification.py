@@ -20,7 +20,7 @@ _BIAS, _OVERLAP, _INLIERS, _CONFLICT, _COUNT, _SHARE = 1.56, -0.81, 5.38, 1.55, 
 _STIFFNESS, _LIKENESS = 0.38, 4.85
 _COINCIDENT = 0.65  # share of the points near each other that coincide in every right pose
 _ONE_KIND = 3.0
-CONVINCING = -0.35
+CONVINCING = -0.5
 """Log-odds from which clouds are called aligned: above all wrong poses that were met."""
 LEAST_DIVERSITY = 0.01
 """Diversity below which matches lie on parallel planes or along one edge: the wrong poses that look
