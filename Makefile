@@ -10,7 +10,7 @@ STAMP := $(VENV)/installed
 NATIVE := CMakeLists.txt $(wildcard native/* splats/csrc/* fields/csrc/* vq/csrc/* fields/shapes/csrc/* registration/csrc/*)
 SUITE ?= rasterizer
 
-.PHONY: help demo test test-slow lint types bench browser oracle clean
+.PHONY: help demo test test-slow lint types bench browser open3d oracle clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -18,10 +18,10 @@ help: ## List the targets.
 demo: $(STAMP) ## Sample capture -> trained splats -> report, in a few minutes.
 	$(BIN)/fieldwright demo --out output/demo --overwrite
 
-test: $(STAMP) browser ## The default suite: CPU only, a few minutes.
+test: $(STAMP) browser open3d ## The default suite: CPU only, a few minutes.
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: $(STAMP) browser ## The tests that train, kill and resume.
+test-slow: $(STAMP) browser open3d ## The tests that train, kill and resume.
 	$(BIN)/python -m pytest -m slow
 
 lint: $(STAMP) ## Style and formatting.
@@ -56,3 +56,7 @@ $(STAMP): $(BIN)/python pyproject.toml constraints.txt $(NATIVE)
 # Only the browser tests need Chromium; they skip with a reason where it is missing.
 browser:
 	@.ci/browser
+
+# Only the tests and rivals that use Open3D need these; they skip with a reason without them.
+open3d:
+	@.ci/open3d

@@ -7,7 +7,7 @@ import numpy as np
 from .clouds import Cloud
 from .units import Units
 
-_UNITS_RATIO = 12.0
+_UNITS_RATIO = 8.0
 _FLAT = 1e-4
 
 

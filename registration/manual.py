@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from captures import Similarity
 
@@ -12,13 +15,17 @@ from .clouds import Cloud
 from .preparation import prepare
 from .units import measure
 
+Coordinates = Sequence[Any] | NDArray[Any]
+"""Numbers or rows of numbers."""
+
 _PLANE_TRIALS = 400
 _PLANE_REACH = 0.5
+_PLANE_REFITS = 4
 _UPRIGHT_COSINE = 0.9
 
 
 def align_points(
-    source: ArrayLike, target: ArrayLike, *, with_scale: bool = False
+    source: Coordinates, target: Coordinates, *, with_scale: bool = False
 ) -> tuple[Similarity, float]:
     """The similarity of least squares that carries picked points onto their partners.
 
@@ -59,7 +66,10 @@ def align_points(
 
 
 def align_gravity(
-    up: ArrayLike, *, target_up: ArrayLike = (0.0, -1.0, 0.0), origin: ArrayLike = (0.0, 0.0, 0.0)
+    up: Coordinates,
+    *,
+    target_up: Coordinates = (0.0, -1.0, 0.0),
+    origin: Coordinates = (0.0, 0.0, 0.0),
 ) -> Similarity:
     """The smallest turn about `origin` that carries the direction `up` to `target_up`.
 
@@ -84,7 +94,7 @@ def align_gravity(
     return Similarity(1.0, torch.from_numpy(rotation), torch.from_numpy(shift))
 
 
-def find_floor(cloud: Cloud, *, up: ArrayLike | None = None) -> NDArray[np.float64]:
+def find_floor(cloud: Cloud, *, up: Coordinates | None = None) -> NDArray[np.float64]:
     """The upward unit normal of the largest plane, such as a floor or a street.
 
     Args:
@@ -100,6 +110,7 @@ def find_floor(cloud: Cloud, *, up: ArrayLike | None = None) -> NDArray[np.float
     points, normals = prepared.points.astype(np.float64), prepared.normals.astype(np.float64)
     rough = None if up is None else np.asarray(up, np.float64) / np.linalg.norm(np.asarray(up))
     rng = np.random.default_rng(0)
+    normal, middle = np.zeros(3), np.zeros(3)
     best, members = 0, np.zeros(len(points), bool)
     for i in rng.permutation(len(points))[:_PLANE_TRIALS]:
         n = normals[i]
@@ -111,13 +122,19 @@ def find_floor(cloud: Cloud, *, up: ArrayLike | None = None) -> NDArray[np.float
             best, members = int(near.sum()), near
     if best < 3:
         raise ValueError("no plane was found; give the direction of gravity with `up`.")
-    plane = points[members]
-    normal = np.linalg.svd(plane - plane.mean(0), full_matrices=False)[2][2]
-    side = normal @ rough if rough is not None else np.median((points - plane.mean(0)) @ normal)
+    for _ in range(_PLANE_REFITS):
+        plane = points[members]
+        middle = plane.mean(0)
+        normal = np.linalg.svd(plane - middle, full_matrices=False)[2][2]
+        members = np.abs((points - middle) @ normal) < _PLANE_REACH / 2 * prepared.voxel
+        members &= np.abs(normals @ normal) > _UPRIGHT_COSINE
+        if members.sum() < 3:
+            raise ValueError("no plane was found; give the direction of gravity with `up`.")
+    side = normal @ rough if rough is not None else np.median((points - middle) @ normal)
     return normal if side >= 0 else -normal
 
 
-def metric_scale(first: ArrayLike, second: ArrayLike, length: float) -> Similarity:
+def metric_scale(first: Coordinates, second: Coordinates, length: float) -> Similarity:
     """The scale about the origin that makes the distance of two picked points `length` meters.
 
     Raises:

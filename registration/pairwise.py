@@ -196,7 +196,13 @@ class _Search:
             prepare(u, v, radius=NORMAL_RADIUS) for u, v in zip(self.units, voxels, strict=True)
         ]
         refined = refine(
-            *fine, best.pose, reach=2.0, steps=10, width=(0.6, 0.2), with_scale=self.with_scale
+            fine[0],
+            fine[1],
+            best.pose,
+            reach=2.0,
+            steps=10,
+            width=(0.6, 0.2),
+            with_scale=self.with_scale,
         )
         evidence = best.evidence
         reason = "" if evidence.convincing else evidence.doubt()

@@ -15,15 +15,13 @@ _SEEN = 2.0
 _ON_SURFACE = 0.5
 _PARALLEL = 0.75
 _SUPPORT = 2.0
-# Logistic regression on candidates of known pairs, right and wrong ones.
-_BIAS, _OVERLAP, _INLIERS, _COUNT, _SHARE = 4.6, 2.4, 7.1, 0.27, 1.16
-_STIFFNESS, _DIVERSITY = 0.38, 0.3
+# Logistic regression on refined candidates of known pairs, mirrored and disjoint ones among them.
+_BIAS, _OVERLAP, _INLIERS, _CONFLICT, _COUNT, _SHARE = 1.56, -0.81, 5.38, 1.55, -0.99, 2.18
+_STIFFNESS, _LIKENESS = 0.38, 4.85
+_COINCIDENT = 0.65  # share of the points near each other that coincide in every right pose
 _ONE_KIND = 3.0
-# Where two clouds show the same place, most points must coincide: mirror images share walls and
-# floors but contradict each other between them.
-_COINCIDENT, _CONFLICT = 0.65, 30.0
-CONVINCING = 0.7
-"""Log-odds from which clouds are called aligned."""
+CONVINCING = -0.5
+"""Log-odds from which clouds are called aligned: above all wrong poses that were met."""
 LEAST_DIVERSITY = 0.01
 """Diversity below which matches lie on parallel planes or along one edge: the wrong poses that look
 best lay a floor on a wall, and their matches are all of this kind."""
@@ -86,6 +84,9 @@ class Evidence:
     diversity: float
     """Smallest share of the squared normals of those matches along one direction, 0 to 1/3: nearly
     0 where all lie on one plane or on planes along one line, which fix no pose."""
+    likeness: float
+    """Correlation of the features of coinciding points, -1 to 1: chance contacts of unlike surfaces
+    and of mirror images have little."""
     stiffness: float
     """Smallest over largest eigenvalue of the refinement's Hessian at unit size: how firmly the
     surfaces hold the pose in its weakest direction."""
@@ -98,11 +99,11 @@ class Evidence:
             _BIAS
             + _OVERLAP * np.log(shared)
             + _INLIERS * self.inlier_ratio
+            - _CONFLICT * max(0.0, _COINCIDENT - self.inlier_ratio)
             + _COUNT * np.log1p(self.support)
             + _SHARE * np.log(self.support_ratio + 1e-2)
             + _STIFFNESS * np.log(self.stiffness + 1e-3)
-            + _DIVERSITY * np.log(self.diversity + 1e-3)
-            - _CONFLICT * max(0.0, _COINCIDENT - self.inlier_ratio)
+            + _LIKENESS * self.likeness
             - (_ONE_KIND if self.diversity < LEAST_DIVERSITY else 0.0)
         )
 
@@ -145,9 +146,22 @@ def gather_evidence(
         rmse=float(np.sqrt(squares)),
         support=count,
         support_ratio=count / max(1, len(support.reach)),
+        likeness=_likeness(source, target, placed),
         diversity=_diversity(support.normals[mapped]),
         stiffness=_stiffness(refined.hessian[:6, :6], target),
     )
+
+
+def _likeness(source: Prepared, target: Prepared, placed: NDArray[np.float32]) -> float:
+    """Features less their mean, as in the selection of UMERegRobust (section 3.4)."""
+    indices, _ = target.tree.nearest(placed, target.voxel)
+    near = indices >= 0
+    if near.sum() < 3:
+        return 0.0
+    a, b = source.histograms[near], target.histograms[indices[near]]
+    mean = (source.histograms.mean(0) + target.histograms.mean(0)) / 2
+    a, b = (a - mean).astype(np.float64), (b - mean).astype(np.float64)
+    return float((a * b).sum() / max(np.sqrt((a**2).sum() * (b**2).sum()), 1e-12))
 
 
 def _diversity(normals: NDArray[np.float32]) -> float:

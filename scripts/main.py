@@ -24,6 +24,7 @@ VERBS = {
     "align": "a cloud or splat scene onto another, with its scale if asked",
     "learn-colors": "train invariant colors of clouds for matching",
     "compress": "a splat scene to a small asset, by size or by quality",
+    "place": "a scene upright and in meters",
     "convert": "a splat file to another format, with a report of what that costs",
     "shape": "meshes to latents and back: prepare, train, encode, decode, compare",
     "view": "look at scenes in the browser",

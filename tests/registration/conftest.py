@@ -23,8 +23,8 @@ def room() -> NDArray[np.float64]:
         ((1.5, 2.1, 0), (1.8, 2.7, 0.3)),
     ]
     parts = []
-    for low, high in boxes:
-        low, size = np.array(low), np.subtract(high, low)
+    for corner, high in boxes:
+        low, size = np.array(corner), np.subtract(high, corner)
         count = int(3000 * (size[0] * size[1] + size[1] * size[2] + size[0] * size[2])) + 300
         points = low + rng.uniform(size=(count, 3)) * size
         axis = rng.integers(0, 3, count)
@@ -34,9 +34,10 @@ def room() -> NDArray[np.float64]:
     ball = rng.normal(size=(3000, 3))
     parts.append([2.2, 0.9, 0.35] + 0.35 * ball / np.linalg.norm(ball, axis=1, keepdims=True))
     points = np.concatenate(parts)
-    return points[rng.permutation(len(points))][:60_000] + rng.normal(0, 0.002, (60_000, 3))[
-        : min(60_000, len(points))
-    ]
+    return (
+        points[rng.permutation(len(points))][:60_000]
+        + rng.normal(0, 0.002, (60_000, 3))[: min(60_000, len(points))]
+    )
 
 
 def motion(seed: int, *, reach: float = 5.0, scale: float = 1.0) -> NDArray[np.float64]:

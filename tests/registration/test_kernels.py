@@ -80,7 +80,7 @@ def test_normals_and_histograms_agree(native: Any, points: Any) -> None:
     """The sign of a normal included, save where the mass lies in the tangent plane."""
     near = lists(native, points, 0.3)
     ours = native.normals(points, *near, 0.2)
-    theirs = reference.normals(points, *near, 0.2)
+    theirs = reference.normals(points, near[0], near[1], near[2], 0.2)
     same = np.abs((ours * theirs).sum(1))
     assert same.min() > 1 - 1e-5
     assert ((ours * theirs).sum(1) > 0).mean() > 0.999
@@ -135,7 +135,7 @@ def test_refinement_agrees_and_converges(native: Any, points: Any, with_scale: b
     results = []
     for module in (native, reference):
         near = lists(module, points, 0.3)
-        normals = reference.normals(points, *near, 0.2)
+        normals = reference.normals(points, near[0], near[1], near[2], 0.2)
         grid = module.NearestGrid(target, normals, 0.02, 0.3)
         back = module.NearestGrid(points, normals, 0.02, 0.3) if with_scale else None
         args = (target, normals, back) if with_scale else (None, None, None)
