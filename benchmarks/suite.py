@@ -28,6 +28,7 @@ SUITES = (
     "vq",
     "formats",
     "formats_fuzz",
+    "fields",
     "conversions",
 )
 """Each is the module `benchmarks.<name>` with `run(*, quick) -> Iterator[Metric]`."""

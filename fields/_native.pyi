@@ -80,3 +80,159 @@ def integrate_depths(
     `pose` is world to camera [3, 4], then intrinsics [2, 3]. Added to: sums [B, 8, 8, 8, 5] and
     sum_weights [B, 8, 8, 8].
     """
+
+class TrivecModel:
+    """Leaves on loan; their arrays must outlive it."""
+
+    def __init__(
+        self,
+        vectors: int,
+        densities: int,
+        colors: int,
+        masks: int,  # uint64 [leaves]
+        ranks: int,  # uint8 [leaves]
+        leaves: int,
+        nodes: int,
+        rank: int,
+        bases: int,
+        shift: float,
+        unit: float,
+    ) -> None: ...
+
+class TrivecRays:
+    """Rays on loan; their arrays must outlive it."""
+
+    def __init__(
+        self,
+        origins: int,
+        directions: int,
+        jitter: int,
+        bases: int,
+        step: float,
+        early_stop: float,
+    ) -> None: ...
+
+class TrivecTape:
+    """What a forward pass keeps for its backward pass."""
+
+    def __init__(self) -> None: ...
+    @property
+    def num_samples(self) -> int:
+        """Samples that were evaluated."""
+
+def trivec_forward(
+    model: TrivecModel,
+    children: int,  # int32 [M, 8]
+    x: float,
+    y: float,
+    z: float,
+    side: float,
+    rays: TrivecRays,
+    colors: int,
+    opacities: int,
+    distances: int,
+    medians: int,
+    count: int,
+    tape: TrivecTape | None,
+) -> None:
+    """Draw rays; fills the tape if there is one."""
+
+def trivec_backward(
+    model: TrivecModel,
+    rays: TrivecRays,
+    tape: TrivecTape,
+    colors: int,
+    opacities: int,
+    distances: int,
+    for_vectors: int,
+    for_densities: int,
+    for_colors: int,
+    seen: int,  # uint8 [leaves]
+) -> None:
+    """Gradients of `trivec_forward`; uses the tape up."""
+
+def trivec_points(
+    model: TrivecModel,
+    leaves: int,  # int32 [count]
+    local: int,
+    bases: int,
+    densities: int,
+    colors: int,
+    count: int,
+) -> None:
+    """Density and color at points inside leaves."""
+
+def trivec_lattice(model: TrivecModel, side: int, densities: int) -> None:
+    """Densities on a lattice of each leaf, faces included."""
+
+def cp_forward(
+    vectors: int,
+    offsets: int,  # int64 [samples + 1]
+    tensors: int,  # int32 [pairs]
+    local: int,
+    weights: int,
+    nodes: int,
+    rank: int,
+    summed: bool,
+    out: int,
+    samples: int,
+) -> None:
+    """Weighted products of local CP tensors at samples."""
+
+def cp_backward(
+    vectors: int,
+    offsets: int,  # int64 [samples + 1]
+    tensors: int,  # int32 [pairs]
+    local: int,
+    weights: int,
+    nodes: int,
+    rank: int,
+    summed: bool,
+    gradients: int,
+    out: int,
+    samples: int,
+    count: int,
+) -> None:
+    """Gradients of `cp_forward` towards the vectors of `count` tensors."""
+
+def vm_forward(
+    plane0: int,
+    plane1: int,
+    plane2: int,
+    line0: int,
+    line1: int,
+    line2: int,
+    points: int,
+    x: int,
+    y: int,
+    z: int,
+    rank: int,
+    summed: bool,
+    out: int,
+    samples: int,
+) -> None:
+    """Products of planes and lines at points."""
+
+def vm_backward(
+    plane0: int,
+    plane1: int,
+    plane2: int,
+    line0: int,
+    line1: int,
+    line2: int,
+    points: int,
+    x: int,
+    y: int,
+    z: int,
+    rank: int,
+    summed: bool,
+    gradients: int,
+    for_plane0: int,
+    for_plane1: int,
+    for_plane2: int,
+    for_line0: int,
+    for_line1: int,
+    for_line2: int,
+    samples: int,
+) -> None:
+    """Adds the gradients of `vm_forward` to zeroed arrays."""

@@ -39,8 +39,9 @@ class Common:
 
 def set_up(config: Common) -> None:
     """Console, log level, threads and seeds, before a verb runs."""
+    from fields import kernels as field_kernels
     from runs import seed_everything, set_num_threads
-    from splats.training.kernels import native_kernels
+    from splats.training import kernels as splat_kernels
 
     console.stderr = config.json
     handler = RichHandler(console=console, show_time=False, show_path=config.debug)
@@ -51,8 +52,9 @@ def set_up(config: Common) -> None:
     for package in ("captures", "runs", "splats", "fields", "viewer", "scripts"):
         logging.getLogger(package).setLevel(logging.DEBUG if config.debug else logging.INFO)
     set_num_threads(config.num_threads)
-    if (native := native_kernels()) is not None:
-        native.set_num_threads(config.num_threads or 0)  # 0: as many as this process may use
+    for native in (splat_kernels.native_kernels(), field_kernels.native_kernels()):
+        if native is not None:
+            native.set_num_threads(config.num_threads or 0)  # 0: as many as this process may use
     seed_everything(config.seed)
 
 

@@ -1,4 +1,4 @@
-"""Say what is inside a splat file, a run folder or a capture folder."""
+"""Say what is inside a scene file, a run folder or a capture folder."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from captures import load_capture
 from runs import RunDirectory
 from splats.formats import find_format, name_of, summarize
 from splats.formats.conversion import size_of
+from vq.asset import open_asset
 
 from .common import Common, console
 
@@ -23,7 +24,7 @@ class Info(Common):
     """Flags of `fieldwright info`."""
 
     path: Annotated[Path, tyro.conf.Positional]
-    """A splat file, a run folder or a capture folder."""
+    """A scene file, a run folder or a capture folder."""
 
 
 def run(config: Info) -> dict[str, Any]:
@@ -62,6 +63,8 @@ def _is_scene_folder(path: Path) -> bool:
 
 
 def _file(path: Path) -> dict[str, Any]:
+    if (asset := _other_asset(path)) is not None:
+        return asset
     content = summarize(path)
     summary = {
         "kind": "splats",
@@ -77,10 +80,33 @@ def _file(path: Path) -> dict[str, Any]:
     return summary | {key: text for key, text in content.details.items() if key not in summary}
 
 
+def _other_asset(path: Path) -> dict[str, Any] | None:
+    """What the header of an asset says that holds something other than splats; None for others."""
+    if path.suffix != ".fwa" or not path.is_file():
+        return None
+    with open_asset(path) as asset:
+        header = asset.header
+        if header.kind == "splats":
+            return None
+        graphs = {info.name: info.graph for info in asset.describe()}
+        return {
+            "kind": header.kind,
+            "num_primitives": header.properties.get("num_primitives", 0),
+            "num_bytes": path.stat().st_size,
+            "sections": dict(asset.sizes),
+            "frame": "source",
+            "format": "fwa",
+            **{
+                name: value for name, value in header.properties.items() if name != "num_primitives"
+            },
+            **graphs,
+        }
+
+
 def _run(path: Path) -> dict[str, Any]:
     directory = RunDirectory.open(path)
     scene = directory.scene_file
-    content = None if scene is None else summarize(scene)
+    content = None if scene is None else _file(scene)
     files = [file for file in sorted(path.rglob("*")) if file.is_file()]
     sections: dict[str, int] = {}
     for file in files:
@@ -88,10 +114,10 @@ def _run(path: Path) -> dict[str, Any]:
         sections[name] = sections.get(name, 0) + file.stat().st_size
     return {
         "kind": "run",
-        "num_primitives": 0 if content is None else content.num_primitives,
+        "num_primitives": 0 if content is None else content["num_primitives"],
         "num_bytes": sum(sections.values()),
         "sections": sections,
-        "frame": "none yet" if content is None else content.frame,
+        "frame": "none yet" if content is None else content["frame"],
         "method": directory.method,
         "scene": None if scene is None else str(scene),
     }

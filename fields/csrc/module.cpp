@@ -9,6 +9,7 @@ namespace nb = nanobind;
 
 namespace fieldwright {
 void bind_meshes(nb::module_& m);
+void bind_tensors(nb::module_& m);
 void bind_volume(nb::module_& m);
 void bind_trivec(nb::module_& m);
 }  // namespace fieldwright
@@ -22,6 +23,7 @@ NB_MODULE(_native, m) {
         "Instruction set: auto, portable, avx2 or avx512.");
   m.def("isa", &fieldwright::isa_name, "Name of the instruction set in use.");
   fieldwright::bind_meshes(m);
+  fieldwright::bind_tensors(m);
   fieldwright::bind_volume(m);
   fieldwright::bind_trivec(m);
 }

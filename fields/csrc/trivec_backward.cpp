@@ -41,20 +41,6 @@ void ray_gradients(const TrivecRays& rays, const TrivecRayGradients& given, Rang
   }
 }
 
-inline void add8(float* p, v8 v) { store8(p, load8(p) + v); }
-
-// Adds the gradient of one lookup to both nodes.
-template <int n>
-inline void scatter(float* axis, int rank, Cell cell, const v8 (&gradient)[n]) {
-  float* a = axis + cell.node * rank;
-  const v8 share = set8(cell.share);
-  for (int i = 0; i < n; ++i) {
-    const v8 right = share * gradient[i];
-    add8(a + 8 * i, gradient[i] - right);
-    add8(a + rank + 8 * i, right);
-  }
-}
-
 template <int n>
 void segment_gradients(const TrivecModel& model, const TrivecRays& rays, const Segment& segment,
                        const Sample* samples, const TrivecGradients& out) {
@@ -126,7 +112,7 @@ void trivec_leaf_gradients(const TrivecModel& model, const TrivecRays& rays, con
     for (int item = lists.offsets[leaf]; item < lists.offsets[leaf + 1]; ++item) {
       const RangeTape& range = tape.ranges[lists.items[item].first];
       const Segment& segment = range.segments[lists.items[item].second];
-      by_rank(model.ranks[leaf], [&]<int n>() {
+      by_rank<4>(model.ranks[leaf], [&]<int n>() {
         segment_gradients<n>(model, rays, segment, &range.samples[segment.first], out);
       });
     }

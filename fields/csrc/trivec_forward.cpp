@@ -172,7 +172,7 @@ void trace(const TrivecModel& model, const OctreeView& tree, const TrivecRays& r
         segment.slope[axis] = segment.step * ray.direction[axis] / place.side;
       }
       if (tape) segment.first = static_cast<int32_t>(tape->samples.size());
-      by_rank(model.ranks[place.leaf], [&]<int n>() {
+      by_rank<4>(model.ranks[place.leaf], [&]<int n>() {
         going = march<n>(model, rays, segment, count, light, tape, batch);
       });
       if (tape) {

@@ -39,7 +39,7 @@ void trivec_points(const TrivecModel& model, const int32_t* leaves, const float*
     for (long j = 0; j < count; ++j) {
       const long leaf = leaves[i + j];
       if (leaf < 0) continue;
-      by_rank(model.ranks[leaf], [&]<int n>() {
+      by_rank<4>(model.ranks[leaf], [&]<int n>() {
         v8 weights[3][n];
         directed<n>(model, leaf, bases + (i + j) * model.bases, weights);
         float out[4];
@@ -63,7 +63,7 @@ void trivec_lattice(const TrivecModel& model, int side, float* densities, long b
   const int cells = side * side * side;
   for (long leaf = begin; leaf < end; ++leaf) {
     float* out = densities + leaf * cells;
-    by_rank(model.ranks[leaf], [&]<int n>() {
+    by_rank<4>(model.ranks[leaf], [&]<int n>() {
       const Axes axes(model, leaf);
       for (int i = 0; i < side; ++i) {
         v8 x[n], y[n], z[n];

@@ -15,8 +15,10 @@ _ROUGH = 64
 """Cells along each axis of the first carving, which finds the box."""
 _LEVELS = 8
 """Radii by which silhouettes are widened: 1 to 128 pixels."""
-_MIN_VIEWS = 0.1
+_MIN_VIEWS = 0.3
 """Share of the photos that must look at a cell; what fewer see is outside of the scene."""
+_FREE = 0.2
+"""Share of a camera's distance from the origin within which there is nothing around it."""
 _SURROUNDINGS = 8.0
 """Half side of the cube of captures without alpha, in units of the farthest camera's distance."""
 
@@ -41,8 +43,8 @@ def carve(capture: Capture, resolution: int) -> Hull:
     """The hull of a capture on a grid.
 
     Cells whose projection a training photo shows as fully transparent are empty, and so are those
-    that hardly any photo shows. The cube fits what is left. Photos without alpha rule nothing out; their cube reaches `_SURROUNDINGS` camera
-    distances in every direction, with the cells of the innermost one, where most of the detail is.
+    that hardly any photo shows or that are close to a camera. The cube fits what is left. Photos
+    without alpha rule nothing out; their cube reaches eight camera distances in every direction.
 
     Args:
         capture: With cameras around the origin at a distance of at most 1, as `load_capture`
@@ -93,6 +95,7 @@ def _left(
         pixel = at[:, :2] / depth.clamp(min=1e-6)[:, None] * K.diagonal()[:2] + K[:2, 2]
         column, row = pixel[:, 0].floor().long(), pixel[:, 1].floor().long()
         height, width = alpha.shape
+        free = at.norm(dim=1) < _FREE * float(viewmat[:3, 3].norm())
         inside = (depth > size) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
         # The cell's circumscribed sphere in pixels, rounded up to a power of two.
         radius = float(K[0, 0]) * 0.5 * math.sqrt(3) * size / depth.clamp(min=size)
@@ -100,7 +103,7 @@ def _left(
         solid = _pyramid(alpha > 0)
         seen = solid[level, row.clamp(0, height - 1), column.clamp(0, width - 1)]
         views += inside
-        keep = ~inside | seen
+        keep = (~inside | seen) & ~free
         cells, views = cells[keep], views[keep]
     return cells[views >= max(1.0, _MIN_VIEWS * len(alphas))]
 

@@ -16,7 +16,6 @@ coarser field. Reference: Gao et al., "Strivec", 2023, eq. 3 for the product; Xi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -198,14 +197,6 @@ class TrivecField:
             ranks=self.ranks[keep],
         )
 
-    def to(self, device: torch.device | str) -> TrivecField:
-        """The same field with its parameters on another device; the octree stays on the CPU."""
-        moved = {
-            name: getattr(self, name).to(device)
-            for name in ("vectors", "densities", "colors", "masks", "ranks")
-        }
-        return replace(self, **moved)
-
     def limited(self, rank: int) -> TrivecField:
         """The field of the first `rank` components: a coarser level of detail.
 
@@ -215,8 +206,3 @@ class TrivecField:
         if rank % 8 or rank < 8:
             raise ValueError(f"`rank` must be 8, 16, 24 or 32, got {rank}.")
         return replace(self, ranks=self.ranks.clamp(max=rank))
-
-    @cached_property
-    def bits(self) -> Int64[Tensor, "64"]:
-        """The mask of each cell by its number."""
-        return torch.ones(64, dtype=torch.long) << torch.arange(64)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from .field import TrivecField
@@ -26,6 +26,8 @@ class Components:
     """Unit vectors of the weights: density, then the harmonics of the colours (K, 3)."""
     weights: Float[Tensor, "N R"]
     """Product of the four lengths, descending."""
+    order: Int64[Tensor, "N R"]
+    """Where each component was in the field."""
 
 
 def canonical_components(field: TrivecField) -> Components:
@@ -45,28 +47,32 @@ def canonical_components(field: TrivecField) -> Components:
     order = torch.argsort(weights, dim=1, descending=True, stable=True)
     rows = torch.arange(len(field))[:, None]
     return Components(
-        axes[rows, order].float(), channels[rows, order].float(), weights[rows, order].float()
+        axes[rows, order].float(),
+        channels[rows, order].float(),
+        weights[rows, order].float(),
+        order,
     )
 
 
-def with_components(field: TrivecField, components: Components, ranks: Tensor) -> TrivecField:
-    """`field` with the first `ranks` [N] components of each leaf instead of its own."""
-    rank = -(-max(8, int(ranks.max())) // 8) * 8
-    used = torch.arange(components.weights.shape[1]) < ranks[:, None]
-    weights = (components.weights * used)[:, :rank]
-    pad = rank - weights.shape[1]
-    axes = torch.nn.functional.pad(components.axes[:, :rank], (0, 0, 0, 0, 0, max(pad, 0)))
-    channels = torch.nn.functional.pad(components.channels[:, :rank], (0, 0, 0, max(pad, 0)))
-    weights = torch.nn.functional.pad(weights, (0, max(pad, 0)))
-    # The weight in equal shares, so that one learning rate suits all four.
-    share = weights.pow(0.25)
-    axes = axes * share[..., None, None]
-    channels = channels * share[..., None]
+def with_components(
+    field: TrivecField, components: Components, keep: Bool[Tensor, "N R"]
+) -> TrivecField:
+    """`field` with the chosen ones of its canonical components, in as few ranks as they fill.
+
+    Weights are shared evenly between the four vectors, so that one learning rate suits all.
+    """
+    order = torch.argsort((~keep).int(), dim=1, stable=True)
+    rows = torch.arange(len(keep))[:, None]
+    counts = keep.sum(1)
+    rank = -(-max(1, int(counts.max())) // 8) * 8
+    share = (components.weights * keep)[rows, order][:, :rank].pow(0.25)
+    axes = components.axes[rows, order][:, :rank] * share[..., None, None]
+    channels = components.channels[rows, order][:, :rank] * share[..., None]
     bases = field.colors.shape[1]
     return replace(
         field,
         vectors=axes.permute(0, 2, 3, 1).contiguous(),
         densities=channels[..., 0].contiguous(),
         colors=channels[..., 1:].permute(0, 2, 1).reshape(-1, bases, 3, rank).contiguous(),
-        ranks=(-(-ranks.clamp(min=1) // 8) * 8).byte(),
+        ranks=(-(-counts.clamp(min=1) // 8) * 8).byte(),
     )

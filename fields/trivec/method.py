@@ -18,12 +18,14 @@ from splats.training.optimizer import SelectiveAdam
 
 from ..scene import FieldScene
 from ..training import Hull, RayBatches, carve
+from .compaction import OFFSETS, Rounding, compacted, noise_bank
 from .config import TrivecConfig
 from .field import TrivecField
-from .files import save_trivec
+from .files import save_coded, save_trivec
 from .octree import Octree
 from .refinement import fresh, joined, missing_neighbors, occupancy_masks, subdivided
 from .renderer import TrivecRenderer
+from .sensitivity import measure_sensitivity
 
 _PREVIEW_VIEWS = 4
 _PARAMETERS = ("vectors", "densities", "colors")
@@ -36,8 +38,12 @@ _MIN_ALPHA = 0.004
 """Opacity of a node's width below which a cell is empty: one 8-bit step."""
 _SCORE_EVERY = 8
 """Steps between those that are counted into the leaves' scores."""
-_NEAR_LEAVES = 16
+_NEAR_LEAVES = 8
 """Leaves across the innermost cube of captures without alpha."""
+_COMPACT_AT = 0.6
+"""Share of the budget after which a field is trained for the size of its file."""
+_SIDE_BYTES = 8
+"""Bytes of a leaf in a coded file besides its components, about."""
 _UNITS = 256
 """Lengths that densities are counted in, across the cube."""
 
@@ -60,12 +66,12 @@ class TrivecMethod:
         """
         if not capture.train:
             raise ValueError(f"{capture.source} has no training images; use a larger --test-every.")
-        return cls(config, capture, device=device, seed=seed)
+        if device.type != "cpu":
+            logger.info("Tri-vector fields are trained on the CPU, whatever the device.")
+        return cls(config, capture, seed=seed)
 
-    def __init__(
-        self, config: TrivecConfig, capture: Capture, *, device: torch.device, seed: int
-    ) -> None:
-        self.config, self.capture, self.device = config, capture, device
+    def __init__(self, config: TrivecConfig, capture: Capture, *, seed: int) -> None:
+        self.config, self.capture = config, capture
         capture.preload(capture.train)
         self._batches = RayBatches(capture, config.rays, seed=seed)
         self._random = torch.Generator().manual_seed(seed + 1)
@@ -81,6 +87,8 @@ class TrivecMethod:
         )
         logger.info("%d leaves to begin with, in a cube of %.3g.", len(tree), hull.side)
         self._next_mask, self._refined = _FIRST_MASK, 0
+        self._rounding: Rounding | None = None
+        self._bank, self._seed = torch.zeros(0), seed
         self._take(field)
 
     def _take(self, field: TrivecField) -> None:
@@ -93,15 +101,15 @@ class TrivecMethod:
             eps=1e-15,
         )
         self._scores = torch.zeros(len(field))
+        if self._rounding is not None:
+            self._bank = noise_bank(field, self._seed + 2)
 
     # ------------------------------------------------------------------------------ training
 
     def step(self, step: int, progress: float) -> dict[str, float | Tensor]:
         """One batch of rays: draw, compare, descend; now and then change the leaves."""
-        if self.device.type == "cpu":
-            with one_torch_thread():
-                return self._step(step, progress)
-        return self._step(step, progress)
+        with one_torch_thread():
+            return self._step(step, progress)
 
     def _step(self, step: int, progress: float) -> dict[str, float | Tensor]:
         self._reshape(progress)
@@ -109,8 +117,7 @@ class TrivecMethod:
         batch = self._batches.next()
         shares = torch.rand(len(batch.rays), generator=self._random)
         background = self._background(len(batch.rays), batch.alphas is not None)
-        renderer = TrivecRenderer(self.field, step=1 / (self.config.nodes - 1))
-        found, seen = renderer.trace(batch.rays, shares)
+        found, seen = self._renderer().trace(batch.rays, shares)
         loss = (found.over(background) - batch.over(background)).square().mean()
         loss.backward()
         if step % _SCORE_EVERY == 0 and self.field.vectors.grad is not None:
@@ -119,6 +126,17 @@ class TrivecMethod:
         self.optimizer.zero_grad(set_to_none=True)
         value = loss.detach()
         return {"loss": value, "psnr": -10 * value.clamp(min=1e-10).log10()}
+
+    def _renderer(self) -> TrivecRenderer:
+        """Of the current field, with every number moved within its cell once cells are known."""
+        field, step = self.field, 1 / (self.config.nodes - 1)
+        if self._rounding is None:
+            return TrivecRenderer(field, step=step)
+        start = int(torch.randint(OFFSETS, (1,), generator=self._random))
+        moved = self._rounding.moved(field, self._bank, start)
+        return TrivecRenderer(
+            replace(field, **dict(zip(_PARAMETERS, moved, strict=True))), step=step
+        )
 
     def _background(self, count: int, transparent: bool) -> Float[Tensor, "R 3"]:
         kind = self.config.background
@@ -149,6 +167,27 @@ class TrivecMethod:
         if due > self._refined:
             self._refined = due
             self._refine()
+        size = self.config.target_size
+        if size is not None and self._rounding is None and progress >= _COMPACT_AT:
+            self._compact(size)
+
+    def _compact(self, target_size: int) -> None:
+        """Leave out what will not fit the file, and train the rest for being rounded."""
+        before = self.field.num_parameters
+        side = _SIDE_BYTES * len(self.field)
+        field, self._rounding = compacted(
+            self.snapshot(),
+            lambda: self._batches.next().rays,
+            num_bytes=max(target_size // 2, target_size - round(side)),
+            step=1 / (self.config.nodes - 1),
+            generator=self._random,
+        )
+        if len(field) == 0:
+            raise ValueError(
+                f"`target_size` {target_size} leaves no component of the field; allow more bytes."
+            )
+        self._take(field)
+        logger.info("%d of %d numbers are kept for the file.", self.field.num_parameters, before)
 
     def _refine(self) -> None:
         """Drop empty leaves, grow into gaps, halve the leaves that the loss pulls at most."""
@@ -173,6 +212,7 @@ class TrivecMethod:
         if len(field) + len(grown) <= self.config.max_leaves:
             field = joined(field, self._faint(grown))
         field = field.subset(field.octree.morton_order())
+        self._rounding = None  # the cells belong to other leaves
         logger.info(
             "%d leaves: %d empty ones dropped, %d of %d halved.",
             len(field),
@@ -215,20 +255,38 @@ class TrivecMethod:
         return {"psnr": sum(scores) / len(scores)} if scores else {}
 
     def snapshot(self) -> TrivecField:
-        """The current field without gradients."""
+        """The current field without gradients; it changes as training goes on."""
         return replace(
             self.field, **{name: getattr(self.field, name).detach() for name in _PARAMETERS}
         )
 
     def renderable(self) -> FieldScene:
-        """The current scene in the capture's frame."""
-        return FieldScene(TrivecRenderer(self.snapshot()))
+        """A copy of the current scene in the capture's frame."""
+        copies = {name: getattr(self.field, name).detach().clone() for name in _PARAMETERS}
+        return FieldScene(TrivecRenderer(replace(self.field, **copies)))
 
     def save_scene(self, path: Path) -> Path:
         """Write the field as an asset in the frame of the source."""
         path = path.with_suffix(".fwa")
-        return save_trivec(
-            self.snapshot(), path, T_source_field=self.capture.T_source_capture, overwrite=True
+        field, similarity = self.snapshot(), self.capture.T_source_capture
+        size = self.config.target_size
+        if size is None:
+            return save_trivec(field, path, T_source_field=similarity, overwrite=True)
+        random = torch.Generator().manual_seed(0)
+        rays = RayBatches(self.capture, self.config.rays, seed=0)
+        sensitivity = measure_sensitivity(
+            field,
+            lambda: rays.next().rays,
+            step=1 / (self.config.nodes - 1),
+            generator=random,
+        )
+        return save_coded(
+            field,
+            sensitivity,
+            path,
+            target_size=size,
+            T_source_field=similarity,
+            overwrite=True,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -248,6 +306,7 @@ class TrivecMethod:
             "scores": self._scores,
             "next_mask": self._next_mask,
             "refined": self._refined,
+            "rounding": None if self._rounding is None else dict(vars(self._rounding)),
             "batches": self._batches.state_dict(),
             "random": self._random.get_state(),
         }
@@ -256,6 +315,8 @@ class TrivecMethod:
         """Continue exactly where `state` was taken."""
         tree = Octree(**state["tree"])
         arrays = {name: state["arrays"][name].clone() for name in _ARRAYS}
+        rounding = state["rounding"]
+        self._rounding = None if rounding is None else Rounding(**rounding)
         self._take(replace(self.field, octree=tree, **arrays))
         for name, held in zip(_PARAMETERS, state["moments"], strict=True):
             if held is not None:

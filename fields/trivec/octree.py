@@ -133,17 +133,18 @@ class _Layer:
     def of(cls, tree: Octree, level: int) -> _Layer:
         deeper = tree.levels > level
         cells = tree.cells[deeper] >> (tree.levels[deeper] - level)[:, None]
-        keys = torch.unique(_keys(cells))
+        keys = torch.unique(cell_keys(cells))
         if level == 0:
             keys = torch.zeros(1, dtype=torch.long)
         mask = (1 << 20) - 1
         return cls(torch.stack([keys >> 40, (keys >> 20) & mask, keys & mask], dim=1), keys)
 
     def index(self, cells: Int64[Tensor, "n 3"]) -> Int64[Tensor, "n"]:
-        return torch.searchsorted(self.keys, _keys(cells))
+        return torch.searchsorted(self.keys, cell_keys(cells))
 
 
-def _keys(cells: Int64[Tensor, "n 3"]) -> Int64[Tensor, "n"]:
+def cell_keys(cells: Int64[Tensor, "n 3"]) -> Int64[Tensor, "n"]:
+    """One number for each position, up to 2 ** 20 along each axis."""
     return (cells[:, 0] << 40) | (cells[:, 1] << 20) | cells[:, 2]
 
 

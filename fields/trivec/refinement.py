@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from .field import FULL_MASK, MASK_SIDE, TrivecField
-from .octree import MAX_LEVEL, Octree
+from .octree import MAX_LEVEL, Octree, cell_keys
 from .renderer import lattice_densities
 
 _LATTICE = 2 * MASK_SIDE + 1
@@ -79,13 +79,7 @@ def joined(first: TrivecField, second: TrivecField) -> TrivecField:
     """The leaves of two fields over the same root."""
     names = ("vectors", "densities", "colors", "masks", "ranks")
     parts = {name: torch.cat([getattr(first, name), getattr(second, name)]) for name in names}
-    tree = Octree(
-        first.octree.low,
-        first.octree.side,
-        torch.cat([first.octree.levels, second.octree.levels]),
-        torch.cat([first.octree.cells, second.octree.cells]),
-    )
-    return replace(first, octree=tree, **parts)
+    return replace(first, octree=_both(first.octree, second.octree), **parts)
 
 
 @dataclass(frozen=True)
@@ -144,9 +138,30 @@ def missing_neighbors(field: TrivecField) -> Octree:
             inside = (cells >= 0).all(1) & (cells < 2 ** levels[:, None]).all(1)
             found.append(torch.cat([levels[:, None], cells], dim=1)[inside])
     wanted = torch.unique(torch.cat(found), dim=0)
-    candidates = Octree(tree.low, tree.side, wanted[:, 0], wanted[:, 1:])
-    # The corners as well: a candidate may hold smaller leaves.
-    offsets = torch.cartesian_prod(*[torch.tensor([0.1, 0.9])] * 3)
-    points = candidates.lows[:, None] + offsets * candidates.sides[:, None, None]
-    free = (tree.locate(points) < 0).all(1)
-    return candidates.subset(free)
+    return free_leaves(tree, Octree(tree.low, tree.side, wanted[:, 0], wanted[:, 1:]))
+
+
+def free_leaves(tree: Octree, candidates: Octree) -> Octree:
+    """Those candidates that overlap neither leaves of `tree` nor larger candidates."""
+    taken, chosen = tree, []
+    for level in torch.unique(candidates.levels).tolist():
+        layer = candidates.subset(candidates.levels == level)
+        layer = layer.subset(taken.locate(layer.lows + 0.5 * layer.sides[:, None]) < 0)
+        deeper = taken.levels >= level
+        above = taken.cells[deeper] >> (taken.levels[deeper] - level)[:, None]
+        layer = layer.subset(~torch.isin(cell_keys(layer.cells), cell_keys(above)))
+        chosen.append(layer)
+        taken = _both(taken, layer)
+    nothing = tree.subset(torch.zeros(0, dtype=torch.long))
+    for layer in chosen:
+        nothing = _both(nothing, layer)
+    return nothing
+
+
+def _both(first: Octree, second: Octree) -> Octree:
+    return Octree(
+        first.low,
+        first.side,
+        torch.cat([first.levels, second.levels]),
+        torch.cat([first.cells, second.cells]),
+    )

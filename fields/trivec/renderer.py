@@ -1,4 +1,4 @@
-"""Rays through a tri-vector field: one kernel on the CPU, its twin elsewhere."""
+"""Rays through a tri-vector field: one kernel, or its twin where that was not built."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TrivecRenderer:
     """A `RayRenderer` of a tri-vector field."""
 
     field: TrivecField
-    """On the CPU, or on CUDA for the twin."""
+    """On the CPU."""
     step: float = STEP
     """Longest step, as a share of a leaf's side."""
     early_stop: float = EARLY_STOP
@@ -96,25 +96,28 @@ class _Call:
 
     def model(self) -> Any:
         """The field on loan."""
-        field = self.renderer.field
-        held = (field.vectors, field.densities, field.colors, field.masks, field.ranks)
-        if not all(item.is_contiguous() for item in held):
-            raise ValueError("the arrays of a field must be contiguous; call .contiguous() first.")
-        return self.native.TrivecModel(
-            *(item.data_ptr() for item in held),
-            len(field),
-            field.num_nodes,
-            field.rank,
-            field.colors.shape[1],
-            field.shift,
-            field.unit,
-        )
+        return _on_loan(self.native, self.renderer.field)
 
     def arguments(self) -> Any:
         """The rays on loan."""
         held = (self.rays.origins, self.rays.directions, self.shares, self.basis)
         step, early_stop = self.renderer.step, self.renderer.early_stop
         return self.native.TrivecRays(*(item.data_ptr() for item in held), step, early_stop)
+
+
+def _on_loan(native: ModuleType, field: TrivecField) -> Any:
+    held = (field.vectors, field.densities, field.colors, field.masks, field.ranks)
+    if not all(item.is_contiguous() for item in held):
+        raise ValueError("the arrays of a field must be contiguous; call .contiguous() first.")
+    return native.TrivecModel(
+        *(item.data_ptr() for item in held),
+        len(field),
+        field.num_nodes,
+        field.rank,
+        field.colors.shape[1],
+        field.shift,
+        field.unit,
+    )
 
 
 class _Trace(torch.autograd.Function):
@@ -162,10 +165,7 @@ def lattice_densities(field: TrivecField, side: int) -> Float[Tensor, "N side si
     native = native_for(field.vectors)
     out = torch.empty(len(field), side, side, side)
     if native is not None:
-        nothing = torch.zeros(0)
-        rays = Rays(nothing, nothing, nothing)
-        call = _Call(native, TrivecRenderer(field), rays, nothing, nothing, nothing)
-        native.trivec_lattice(call.model(), side, out.data_ptr())
+        native.trivec_lattice(_on_loan(native, field), side, out.data_ptr())
         return out
     axis = torch.linspace(0, 1, side)
     local = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
@@ -174,7 +174,5 @@ def lattice_densities(field: TrivecField, side: int) -> Float[Tensor, "N side si
         feature = field.density_feature(
             leaves.expand(-1, side, side, side), local.expand(len(leaves), -1, -1, -1, -1)
         )
-        out[start : start + 256] = (
-            torch.nn.functional.softplus(feature + field.shift) / field.unit
-        ).cpu()
+        out[start : start + 256] = torch.nn.functional.softplus(feature + field.shift) / field.unit
     return out

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
-from fields import Rays
+from captures import Cameras, Capture, Similarity, View
+from fields import Rays, camera_rays
 from fields.trivec import Octree, TrivecField
 
 
@@ -46,6 +50,7 @@ def field(*, rank: int = 16, nodes: int = 6, degree: int = 1, seed: int = 0) -> 
         masks,
         ranks.byte(),
         unit=0.3,
+        shift=-1.0,
     )
 
 
@@ -58,3 +63,57 @@ def rays(count: int, seed: int = 0) -> Rays:
     directions[: count // 8] = torch.eye(3)[torch.arange(count // 8) % 3]
     directions = directions / directions.norm(dim=1, keepdim=True)
     return Rays(origins, directions, torch.ones(count))
+
+
+def ring(count: int, size: int) -> Cameras:
+    """Cameras at distance 1 from the origin that look at it, from above and below in turns."""
+    viewmats = torch.eye(4, dtype=torch.float64).repeat(count, 1, 1)
+    for i in range(count):
+        angle = 2 * math.pi * i / count
+        height = 0.6 if i % 2 else -0.3
+        position = torch.tensor([math.cos(angle), math.sin(angle), height], dtype=torch.float64)
+        position = position / position.norm()
+        z = -position
+        x = torch.linalg.cross(z, torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
+        x = x / x.norm()
+        rotation = torch.stack([x, torch.linalg.cross(z, x), z])
+        viewmats[i, :3, :3], viewmats[i, :3, 3] = rotation, -rotation @ position
+    f = 0.75 * size  # wide enough that all cameras see the whole surroundings of the ball
+    K = torch.tensor([[f, 0, size / 2], [0, f, size / 2], [0, 0, 1]], dtype=torch.float64)
+    return Cameras(viewmats, K.repeat(count, 1, 1), size, size)
+
+
+def ball_views(cameras: Cameras, *, radius: float = 0.3, supersample: int = 4) -> list[View]:
+    """Photos of an opaque ball around the origin with smooth stripes, exact up to antialiasing."""
+    large = cameras.resized(cameras.width * supersample, cameras.height * supersample)
+    views = []
+    for i in range(len(cameras)):
+        look = camera_rays(large[[i]])
+        along = (look.origins * look.directions).sum(1)
+        root = along.square() - look.origins.square().sum(1) + radius**2
+        hit = root > 0
+        points = look.origins - (along + root.clamp(min=0).sqrt())[:, None] * look.directions
+        colors = (0.5 + 0.4 * torch.sin(18 * points)) * hit[:, None]
+        layers = torch.cat([colors, hit[:, None].float()], 1).T.view(1, 4, large.height, -1)
+        small = torch.nn.functional.avg_pool2d(layers, supersample)[0]
+        views.append(View(small[:3].movedim(0, -1).contiguous(), small[3].contiguous()))
+    return views
+
+
+def ball_capture(*, count: int = 14, size: int = 56, with_alpha: bool = True) -> Capture:
+    """A capture of the ball that holds out every seventh view."""
+    cameras = ring(count, size)
+    views = ball_views(cameras)
+    if not with_alpha:
+        views = [View(view.image) for view in views]
+    test = tuple(range(0, count, 7))
+    return Capture(
+        source=Path("ball"),
+        cameras=cameras,
+        image_names=tuple(f"{i:02}.png" for i in range(count)),
+        train=tuple(i for i in range(count) if i not in test),
+        test=test,
+        split="every 7th",
+        load_view=views.__getitem__,
+        T_source_capture=Similarity(2.5, translation=torch.tensor([1.0, -2.0, 0.5]).double()),
+    )

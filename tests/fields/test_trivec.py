@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fields import kernels
 from fields.trivec import Octree, TrivecField, TrivecRenderer
+from fields.trivec.refinement import missing_neighbors, occupancy_masks, subdivided
 from fields.trivec.renderer import lattice_densities
 
 from . import scenes
@@ -104,9 +105,61 @@ def test_overlapping_leaves_are_refused() -> None:
 def test_wrong_shapes_name_the_argument() -> None:
     field = scenes.field()
     with pytest.raises(ValueError, match="`vectors`"):
-        replace(field, vectors=field.vectors[..., :7])
+        replace(
+            field,
+            vectors=field.vectors[..., :7],
+            densities=field.densities[..., :7],
+            colors=field.colors[..., :7],
+        )
     with pytest.raises(ValueError, match="`unit`"):
         replace(field, unit=0.0)
     with pytest.raises(ValueError, match="`rank`"):
         field.limited(12)
     assert isinstance(field.limited(8), TrivecField)
+
+
+def test_halving_leaves_changes_nothing() -> None:
+    field = scenes.field(rank=8)
+    field = replace(field, masks=torch.full_like(field.masks, -1))
+    points = torch.rand(4000, 3, generator=torch.Generator().manual_seed(1)) * 2 + field.octree.low
+    directions = torch.nn.functional.normalize(points, dim=1)
+    halved = subdivided(field, torch.arange(len(field)) % 3 == 0)
+    assert len(halved) > len(field)
+    before, after = (
+        field.density_and_color(points, directions),
+        halved.density_and_color(points, directions),
+    )
+    for one, other in zip(after, before, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_masks_keep_every_cell_that_holds_something() -> None:
+    field = scenes.field()
+    masks = occupancy_masks(field, min_alpha=0.3)
+    random = torch.Generator().manual_seed(2)
+    local = torch.rand(len(field), 500, 3, generator=random)
+    leaves = torch.arange(len(field))[:, None].expand(-1, 500)
+    densities, _ = field.at(leaves, local, torch.zeros_like(local) + 3**-0.5)
+    width = field.octree.sides / (field.num_nodes - 1)
+    dense = 1 - torch.exp(-densities * width[:, None]) > 0.45
+    cell = (local * 4).long().clamp(max=3)
+    bit = 16 * cell[..., 0] + 4 * cell[..., 1] + cell[..., 2]
+    assert bool((masks[:, None] >> bit & 1)[dense].all())
+    assert bool((masks != -1).any())
+
+
+def test_new_leaves_touch_old_ones_and_overlap_none() -> None:
+    field = scenes.field()
+    new = missing_neighbors(field)
+    assert len(new) > 0
+    tree = Octree(
+        field.octree.low,
+        field.octree.side,
+        torch.cat([field.octree.levels, new.levels]),
+        torch.cat([field.octree.cells, new.cells]),
+    )
+    _ = tree.children  # refuses overlaps
+    touching = torch.cat([torch.eye(3), -torch.eye(3)])
+    centers = new.lows + 0.5 * new.sides[:, None]
+    beside = centers[:, None] + 0.6 * touching * new.sides[:, None, None]
+    assert bool((field.octree.locate(beside) >= 0).any(1).all())
