@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -87,6 +87,8 @@ class Convert(Common):
     """To a mesh: most triangles."""
     texture: int = 0
     """To a mesh: side in pixels of a baked texture; 0 colors the vertices."""
+    surface: Literal["depths", "density"] = "depths"
+    """A field to a mesh: fuse its median depths, or take a level of its density."""
     denoise: Denoising = "none"
     """To a mesh: take noise off, keeping edges."""
     views: int = 6
@@ -138,7 +140,11 @@ def _across(config: Convert, target: Kind) -> dict[str, Any]:
                 "then change them."
             )
     mesh = MeshOptions(
-        cell=config.cell, faces=config.faces, texture=config.texture, within=config.crop
+        surface=config.surface,
+        cell=config.cell,
+        faces=config.faces,
+        texture=config.texture,
+        within=config.crop,
     )
     options = Across(
         data=config.data,

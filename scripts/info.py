@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from captures import load_capture
+from fields.meshes import load_mesh
+from fields.meshes.scene import is_mesh_file
 from runs import RunDirectory
 from splats.formats import find_format, name_of, summarize
 from splats.formats.conversion import size_of
@@ -65,6 +67,8 @@ def _is_scene_folder(path: Path) -> bool:
 def _file(path: Path) -> dict[str, Any]:
     if (asset := _other_asset(path)) is not None:
         return asset
+    if is_mesh_file(path):
+        return _mesh(path)
     content = summarize(path)
     summary = {
         "kind": "splats",
@@ -78,6 +82,23 @@ def _file(path: Path) -> dict[str, Any]:
         "format": name_of(find_format(path)),
     }
     return summary | {key: text for key, text in content.details.items() if key not in summary}
+
+
+def _mesh(path: Path) -> dict[str, Any]:
+    mesh = load_mesh(path)
+    low, high = mesh.vertices.min(0), mesh.vertices.max(0)
+    texture = mesh.texture
+    return {
+        "kind": "mesh",
+        "num_primitives": len(mesh.faces),
+        "num_bytes": size_of(path),
+        "sections": {},
+        "frame": "source",
+        "num_vertices": len(mesh.vertices),
+        "bounds": f"{low.tolist()} to {high.tolist()}",
+        "colors": "none" if mesh.colors is None else "of vertices",
+        "texture": "none" if texture is None else f"{texture.shape[1]} x {texture.shape[0]}",
+    }
 
 
 def _other_asset(path: Path) -> dict[str, Any] | None:

@@ -15,6 +15,8 @@ from captures.rotations import quats_to_rotmats
 from splats import Gaussians, rasterization
 from splats.scene import SplatScene, near_plane
 
+from ..scene import FieldScene
+
 _SOLID = 0.5  # opacity from which a pixel shows a surface
 _EMPTY = 0.05  # opacity below which the line of sight is free
 _GRAZING = 0.05  # least cosine to the surface that counts at all
@@ -44,9 +46,12 @@ def depth_views(scene: Renderable, cameras: Cameras) -> Iterator[DepthView]:
     """Renders of a scene, one camera at a time.
 
     The depth of a splat scene is that of the surface which its Gaussians form, and pixels whose
-    Gaussians lie at many depths count little; see `splat_depths`. Other scenes give their expected
-    depth. Every pixel counts by the cosine at which it sees the surface.
+    Gaussians lie at many depths count little; see `splat_depths`. Fields give their median depth,
+    see `from_field.field_depths`, and meshes their own. Every pixel counts by the cosine at which
+    it sees the surface.
     """
+    from .from_field import field_depths
+
     for index in range(len(cameras)):
         camera = cameras[index]
         output = scene.render(camera, channels=("rgb", "alpha", "depth"))
@@ -54,6 +59,8 @@ def depth_views(scene: Renderable, cameras: Cameras) -> Iterator[DepthView]:
         depth, spread = output.channel("depth")[0, ..., 0].cpu(), None
         if isinstance(scene, SplatScene):
             depth, spread = splat_depths(scene, camera)
+        elif isinstance(scene, FieldScene):
+            depth, spread = field_depths(scene, camera)
         color = (output.channel("rgb")[0].cpu() / alpha.clamp(min=1e-3)[..., None]).clamp(0, 1)
         yield DepthView(
             camera,

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from captures import Cameras, Renderable
 
-from .bricks import sorted_bricks
+from ..contract import Field
+from ..scene import FieldScene
+from .bricks import Bricks, sorted_bricks
 from .cleaning import decimated, without_small_pieces
 from .depth_views import DepthView, depth_views
+from .from_field import density_bricks
 from .fusion import fuse, surface_bricks
 from .marching import extract_surface
 from .mesh import Mesh
@@ -33,6 +37,9 @@ class MeshOptions:
     cover."""
     faces: int | None = None
     """Most faces; None keeps all, or 60,000 where a texture is baked."""
+    surface: Literal["depths", "density"] = "depths"
+    """Where the surface of a field is: fused from its median depths, or where its density passes
+    the level at which rays end. Other scenes have depths only."""
     texture: int = 0
     """Side in pixels of a texture baked from the views; 0 colors the vertices."""
     smallest_piece: float = 0.002
@@ -63,17 +70,21 @@ def mesh_of_scene(scene: Renderable, cameras: Cameras, options: MeshOptions | No
         ValueError: The cameras see no surface inside the bounds.
     """
     options = options or MeshOptions()
-    views = list(depth_views(scene, cameras))
-    return mesh_of_views(views, _box(scene, options), options)
-
-
-def mesh_of_views(
-    views: Sequence[DepthView], bounds: np.ndarray | None, options: MeshOptions
-) -> Mesh:
-    """`mesh_of_scene` from depth maps that are there already."""
+    views, bounds = list(depth_views(scene, cameras)), _box(scene, options)
     cell = options.cell or _affordable(views, bounds, _PIXELS * pixel_size(views))
-    logger.info("Fusing %d depth maps with cells of %.3g.", len(views), cell)
-    mesh = extract_surface(fuse(views, spacing=cell, bounds=bounds))
+    if options.surface == "depths":
+        return mesh_of_views(views, fuse(views, spacing=cell, bounds=bounds), options)
+    field = getattr(scene.renderer, "field", None) if isinstance(scene, FieldScene) else None
+    if not isinstance(scene, FieldScene) or not isinstance(field, Field):
+        raise ValueError("`surface` is density, which only fields have; use --surface depths.")
+    bricks = density_bricks(scene, field, views, spacing=cell, bounds=bounds)
+    return mesh_of_views(views, bricks, options)
+
+
+def mesh_of_views(views: Sequence[DepthView], bricks: Bricks, options: MeshOptions) -> Mesh:
+    """The zero level of `bricks`, cleaned and colored by the views."""
+    logger.info("%d depth maps, cells of %.3g.", len(views), bricks.spacing)
+    mesh = extract_surface(bricks)
     if not len(mesh.faces):
         raise ValueError("the views agree on no surface; take smaller cells or more views.")
     mesh = without_small_pieces(mesh, share=options.smallest_piece)

@@ -29,6 +29,8 @@ _ANNEAL_SLOPE = 10.0
 _SELDOM_FROM = 0.15
 """Share of the budget after which proposals learn every fifth step only."""
 _SELDOM = 5
+_PLAIN = 0.5
+"""Share of the rays without a look of their own."""
 _POSES_FROM = 0.1
 """Share of the budget after which poses are corrected, at full rate from twice this share on."""
 _BETAS = (0.9, 0.99)
@@ -85,8 +87,15 @@ class NerfactoMethod:
         if self.poses is not None:
             rays = self.poses(rays, images)
         trained = self._proposals_are_due(progress)
+        # Held-out views have the mean look, so that half of the rays are learned with it. Looks
+        # alone would explain each photo's mean color sooner than the scene does.
+        plain = (torch.rand(len(rays), generator=self._random) < _PLAIN).to(self.device)
         found, levels = self.model.trace(
-            rays, images=images, trained=trained, anneal=_anneal(progress), jitter=self._random
+            rays,
+            images=images.masked_fill(plain, -1),
+            trained=trained,
+            anneal=_anneal(progress),
+            jitter=self._random,
         )
         background = self._background(len(rays), batch.alphas is not None)
         truth = batch.over(background).to(self.device)

@@ -87,7 +87,7 @@ class Nerfacto(nn.Module):
 
         Args:
             rays: Differentiable.
-            images: Training photos whose look the colors have; None takes the mean look.
+            images: Training photos whose look the colors have; -1 and None take the mean look.
             trained: Whether the proposals shall learn from this call.
             anneal: See `ProposalSampler`.
             jitter: Shifts samples, for training.

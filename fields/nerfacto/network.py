@@ -106,12 +106,14 @@ class NerfactoField(nn.Module):
         directions: Float[Tensor, "*batch 3"],
         images: Int64[Tensor, "*batch"] | None = None,
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch 3"]]:
-        """See `Field`; with `images` as those training photos look, else as their mean does."""
+        """See `Field`; with `images` as those training photos look, for -1 and without them as
+        their mean does."""
         density, handed = self._geometry(points)
+        mean = self.looks.mean(dim=0, keepdim=True)
         if images is None:
-            look = self.looks.mean(dim=0).expand(*points.shape[:-1], -1)
+            look = mean.expand(*points.shape[:-1], -1)
         else:
-            look = self.looks[images]
+            look = torch.cat([self.looks, mean])[images]
         toward = sh_basis(3, directions)
         inputs = torch.cat([toward, handed, look], dim=-1)
         return density, torch.sigmoid(self.color_network(inputs))

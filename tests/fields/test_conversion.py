@@ -10,12 +10,23 @@ import numpy as np
 import pytest
 import torch
 
-from captures import Cameras
+from captures import Cameras, Similarity
 from fields.conversion import Across, kind_of_file, kind_of_target
 from fields.conversion.convert import convert_across
 from fields.conversion.surface_splats import splats_on_mesh, thinned
 from fields.conversion.viewpoints import cameras_on_sphere
-from fields.meshes import MeshScene, load_mesh, sample_surface, save_mesh, surface_distance
+from fields.meshes import (
+    MeshOptions,
+    MeshScene,
+    load_mesh,
+    mesh_of_scene,
+    sample_surface,
+    save_mesh,
+    surface_distance,
+)
+from fields.rendering import SampledField
+from fields.samplers import UniformSampler
+from fields.scene import FieldScene
 from scripts.main import main
 from splats.scene import SplatScene
 
@@ -78,6 +89,9 @@ def test_a_mesh_becomes_a_field_and_splats_again(
     )
     assert (again["source_kind"], again["kind"]) == ("field", "splats")
     assert again["render_psnr"] > 20
+    dense = ("--surface", "density", "--cameras", 24, "--size", 128)
+    level = summary(capsys, "convert", field, tmp_path / "b.obj", *dense)
+    assert level["silhouette_iou"] > 0.85
     mesh = summary(capsys, "convert", field, tmp_path / "a.obj", "--cameras", 24, "--size", 128)
     assert mesh["silhouette_iou"] > 0.9
 
@@ -169,3 +183,38 @@ def test_cameras_on_a_sphere_see_the_whole_box() -> None:
     places = image[..., :2] / image[..., 2:]
     assert bool((local[..., 2] > 0).all())
     assert bool(((places >= 0) & (places <= torch.tensor([90, 120]))).all())
+
+
+def test_a_level_of_density_is_found_where_rays_end() -> None:
+    """A fog that thickens towards the middle: its median surface, in whatever units."""
+
+    class Fog:
+        channels = frozenset(("density", "color"))
+
+        def bounds(self) -> torch.Tensor:
+            return torch.tensor([[-1.5] * 3, [1.5] * 3])
+
+        def density(self, points: torch.Tensor) -> torch.Tensor:
+            return 1e3 * torch.sigmoid((0.8 - points.norm(dim=-1)) * 60)
+
+        def color(self, points: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+            return torch.full_like(points, 0.5)
+
+        def density_and_color(
+            self, points: torch.Tensor, directions: torch.Tensor
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.density(points), self.color(points, directions)
+
+    renderer = SampledField(Fog(), UniformSampler(Fog().bounds(), 400), 0, 1)
+    moved = Similarity(2.0, torch.eye(3).double(), torch.tensor([5.0, 0.0, 0.0]).double())
+    scene = FieldScene(renderer, T_scene_field=moved)
+    cameras = cameras_on_sphere(scene.bounds(), 8, width=64, height=64)
+    mesh = mesh_of_scene(scene, cameras, MeshOptions(surface="density", cell=0.1))
+    radii = np.linalg.norm(mesh.vertices - [5.0, 0.0, 0.0], axis=1) / 2
+    # The light is halved where 0.69 optical depths are passed, 0.08 in front of the middle.
+    assert radii.std() < 0.01 and 0.8 < radii.mean() < 0.95
+    fused = mesh_of_scene(scene, cameras, MeshOptions(cell=0.1))
+    other = np.linalg.norm(fused.vertices - [5.0, 0.0, 0.0], axis=1) / 2
+    assert abs(other.mean() - radii.mean()) < 0.03
+    with pytest.raises(ValueError, match="only fields have"):
+        mesh_of_scene(MeshScene(mesh), cameras, MeshOptions(surface="density"))
