@@ -21,8 +21,8 @@ try:
 except ImportError:
     _native = None
 
-FAR = 2.0
-"""A part of the mesh counts as a dipole beyond this many of its radii: |error| < 0.05 in practice,
+FAR = 3.0
+"""A part of the mesh counts as a dipole beyond this many of its radii: |error| < 0.02 in practice,
 where a sign needs 0.5."""
 
 logger = logging.getLogger(__name__)
