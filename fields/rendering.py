@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,7 @@ SHADED_WEIGHT = 1e-4
 """Samples below this share of a pixel are left out."""
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """Chooses where rays are sampled; knows nothing of colours."""
 
