@@ -346,7 +346,7 @@ def first_leaves(hull: Hull) -> Octree:
         low = hull.low + cells * side
         # Distance of the nearest point of the node from the origin, by the largest coordinate.
         nearest = torch.maximum(low, -(low + side)).clamp(min=0).amax(1)
-        split = side > torch.clamp(nearest / 4, min=smallest) * 1.001
+        split = side > torch.clamp(nearest / 2, min=smallest) * 1.001
         levels.append(torch.full((int((~split).sum()),), level))
         found.append(cells[~split])
         inner = cells[split].repeat_interleave(8, dim=0)
