@@ -36,8 +36,8 @@ def refine_by_renders(
 ) -> PhotometricResult:
     """Gauss-Newton on the pixels that both scenes show, over rotation, translation and scale.
 
-    Four cameras look at the target; derivatives are taken by central differences about the middle of
-    the target: two renders per parameter and no gradient of the rasterizer.
+    Four cameras look at the target; derivatives are taken by central differences about the middle
+    of the target: two renders per parameter and no gradient of the rasterizer.
 
     Args:
         found: A registration within a few degrees of the truth.

@@ -61,7 +61,8 @@ def test_every_verb_is_shown_and_exists() -> None:
     """A verb without a line in the pages is as wrong as a line without a verb."""
     shown = {verb for verb, _ in shown_commands()}
     assert shown == set(VERBS)
-    assert all((REPOSITORY / "scripts" / f"{verb.replace('-', '_')}.py").is_file() for verb in VERBS)
+    modules = [verb.replace("-", "_") for verb in VERBS]
+    assert all((REPOSITORY / "scripts" / f"{module}.py").is_file() for module in modules)
 
 
 @pytest.mark.parametrize(("verb", "rest"), shown_commands())
