@@ -20,7 +20,8 @@ Coordinates = Sequence[Any] | NDArray[Any]
 
 _PLANE_TRIALS = 400
 _PLANE_REACH = 0.5
-_PLANE_REFITS = 4
+_PLANE_REFITS = 12
+_MAD_TO_DEVIATION = 1.4826
 _UPRIGHT_COSINE = 0.9
 
 
@@ -122,16 +123,38 @@ def find_floor(cloud: Cloud, *, up: Coordinates | None = None) -> NDArray[np.flo
             best, members = int(near.sum()), near
     if best < 3:
         raise ValueError("no plane was found; give the direction of gravity with `up`.")
+    reach = _PLANE_REACH / 10 * prepared.voxel
+    members = _one_face(points, members, reach, rng)
     for _ in range(_PLANE_REFITS):
         plane = points[members]
         middle = plane.mean(0)
         normal = np.linalg.svd(plane - middle, full_matrices=False)[2][2]
-        members = np.abs((points - middle) @ normal) < _PLANE_REACH / 2 * prepared.voxel
-        members &= np.abs(normals @ normal) > _UPRIGHT_COSINE
+        away = np.abs((points - middle) @ normal)
+        members = (away < reach) & (np.abs(normals @ normal) > _UPRIGHT_COSINE)
         if members.sum() < 3:
             raise ValueError("no plane was found; give the direction of gravity with `up`.")
+        reach = min(reach, 3 * _MAD_TO_DEVIATION * float(np.median(away[members])) + 1e-12)
     side = normal @ rough if rough is not None else np.median((points - middle) @ normal)
     return normal if side >= 0 else -normal
+
+
+def _one_face(
+    points: NDArray[np.float64],
+    members: NDArray[np.bool_],
+    reach: float,
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """Those of a slab that lie on one plane: the slab may hold both faces of a thin floor."""
+    slab = points[members]
+    best, closest = 2, members
+    for a, b, c in slab[rng.integers(0, len(slab), (_PLANE_TRIALS, 3))]:
+        normal = np.cross(b - a, c - a)
+        length = float(np.linalg.norm(normal))
+        if length > 0:
+            near = members & (np.abs((points - a) @ (normal / length)) < reach)
+            if (count := int(near.sum())) > best:
+                best, closest = count, near
+    return closest
 
 
 def metric_scale(first: Coordinates, second: Coordinates, length: float) -> Similarity:

@@ -104,13 +104,14 @@ class Compare(Common):
     """Points per surface."""
 
 
-_COMMANDS: dict[str, Any] = {
+COMMANDS: dict[str, Any] = {
     "prepare": Prepare,
     "train": Train,
     "encode": Encode,
     "decode": Decode,
     "compare": Compare,
 }
+"""Flags of each word after `fieldwright shape`."""
 
 
 def parse(args: Sequence[str]) -> Common:
@@ -118,13 +119,13 @@ def parse(args: Sequence[str]) -> Common:
     from .main import suggestion
 
     if not args or args[0] in ("-h", "--help"):
-        lines = [f"  {name:<8} {kind.__doc__}" for name, kind in _COMMANDS.items()]
+        lines = [f"  {name:<8} {kind.__doc__}" for name, kind in COMMANDS.items()]
         sys.stdout.write("usage: fieldwright shape COMMAND [options]\n\n" + "\n".join(lines) + "\n")
         raise SystemExit(0 if args else 2)
-    if args[0] not in _COMMANDS:
-        sys.stderr.write(suggestion("command", args[0], _COMMANDS) + "\n")
+    if args[0] not in COMMANDS:
+        sys.stderr.write(suggestion("command", args[0], COMMANDS) + "\n")
         raise SystemExit(2)
-    kind = _COMMANDS[args[0]]
+    kind = COMMANDS[args[0]]
     return tyro.cli(
         kind, args=list(args[1:]), prog=f"fieldwright shape {args[0]}", description=kind.__doc__
     )

@@ -11,6 +11,7 @@ import pytest
 
 from runs import METHODS, list_plugins
 from scripts.main import VERBS, main
+from scripts.shape import COMMANDS as SHAPE_COMMANDS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = REPOSITORY / "README.md"
@@ -31,14 +32,15 @@ def shown_commands() -> list[tuple[str, str]]:
     """Pairs of a verb and the rest of its line, from all pages."""
     found = set()
     for page in PAGES:
-        found |= set(re.findall(r"\bfieldwright ([a-z]+)([^\n#]*)", code_of(page)))
+        found |= set(re.findall(r"\bfieldwright ([a-z-]+)([^\n#]*)", code_of(page)))
     return sorted(found)
 
 
 @cache
 def flags_of(verb: str) -> frozenset[str]:
-    """The long flags that `fieldwright VERB --help` lists, with those of every training method."""
-    options = [[method] for method in list_plugins(METHODS)] if verb == "train" else [[]]
+    """The long flags that `fieldwright VERB --help` lists, with its methods or commands."""
+    words = {"train": list_plugins(METHODS), "shape": SHAPE_COMMANDS}.get(verb)
+    options = [[]] if words is None else [[word] for word in words]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdout", text := io.StringIO())
         for option in options:

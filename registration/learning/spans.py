@@ -26,7 +26,8 @@ def moment_bases(
     member = np.concatenate([np.asarray(row) for row in near])
     away = (points[member] - points[keypoints][which.numpy()]) / radius
     lifted = torch.from_numpy(np.concatenate([np.ones((len(away), 1)), away], axis=1)).to(colors)
-    shares = colors[torch.from_numpy(member)]
+    # index_select, as the gradient of an index is added up in any order by several threads.
+    shares = colors.index_select(0, torch.from_numpy(member))
     products = (shares[:, :, None] * lifted[:, None, :]).flatten(1)
     moments = colors.new_zeros(len(near), products.shape[1]).index_add(0, which, products)
     moments = moments.unflatten(1, (colors.shape[1], 4))
@@ -41,9 +42,13 @@ def moment_bases(
 
 
 def span_distances(a: Float[Tensor, "K C 4"], b: Float[Tensor, "M C 4"]) -> Float[Tensor, "K M"]:
-    """sqrt(4 - ||A^T B||^2), between 0 and 2."""
+    """||A A^T - B B^T|| / sqrt 2, between 0 and 2; at least 1e-3, where its slope would be endless.
+
+    A flat neighborhood's basis is shorter than orthonormal, so ||A^T A||^2 is computed, not 4.
+    """
+    sizes = [(x.mT @ x).square().sum(dim=(-2, -1)) / 2 for x in (a, b)]
     overlap = torch.einsum("kcx,mcy->kmxy", a, b).square().sum(dim=(-2, -1))
-    return (4 - overlap).clamp_min(1e-6).sqrt()
+    return (sizes[0][:, None] + sizes[1][None] - overlap).clamp_min(1e-6).sqrt()
 
 
 def span_loss(

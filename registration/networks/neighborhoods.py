@@ -40,7 +40,8 @@ def gather(values: Float[Tensor, "*batch n D"], index: Int[Tensor, "*batch n K"]
     flat = values.reshape(-1, n, d)
     offset = torch.arange(len(flat), device=index.device)[:, None, None] * n
     rows = (index.reshape(-1, *index.shape[-2:]) + offset).reshape(-1)
-    return flat.reshape(-1, d)[rows].reshape(*index.shape, d)
+    # index_select, as the gradient of an index is added up in any order by several threads.
+    return flat.reshape(-1, d).index_select(0, rows.reshape(-1)).reshape(*index.shape, d)
 
 
 def relative(

@@ -47,7 +47,7 @@ def test_a_mesh_becomes_splats_and_a_mesh_again(
     duck: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The round trip keeps units, frame, colors and most of the shape."""
-    small = ["--cameras", 16, "--count", 8000, "--size", 160]
+    small = ["--cameras", 16, "--count", 8000, "--size", 320]
     there = summary(capsys, "convert", duck, tmp_path / "duck.ply", "--steps", 0, *small)
     assert (there["source_kind"], there["kind"]) == ("mesh", "splats")
     assert there["num_primitives"] == 8000
@@ -143,7 +143,7 @@ def test_denoising_from_the_command(duck: Path, tmp_path: Path, capsys: Any) -> 
 @pytest.mark.parametrize(
     ("source", "arguments", "message"),
     [
-        ("text.obj", ["a.ply", "--to", "mesh"], "no triangles"),
+        ("text.obj", ["a.ply", "--to", "mesh"], "no points"),
         ("duck", ["mesh.fbx", "--to", "mesh"], "written as"),
         ("duck", ["field.ply", "--to", "field"], "written as .fwa"),
         ("duck", ["a.obj", "--cell", "-1"], "`cell` must be positive"),
