@@ -16,7 +16,7 @@ def shonan(graph: RotationGraph, *, huber: bool = False) -> np.ndarray | None:
     """
     if find_spec("gtsam") is None:
         return None
-    import gtsam
+    import gtsam  # pyright: ignore[reportMissingImports]
 
     # 0.1 rad: what counts as noise in Huber's kernel; without it only a factor.
     model = gtsam.noiseModel.Isotropic.Sigma(6, 0.1)

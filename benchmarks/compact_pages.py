@@ -47,7 +47,9 @@ def draw(points: Points, path: Path = CHECKOUT / "docs" / "images" / "compact.pn
         rows, columns, figsize=(5.2 * columns, 3.8 * rows), squeeze=False, layout="constrained"
     )
     series = list(dict.fromkeys(_series(name) for found in points.values() for name in found))
-    colors = dict(zip(series, pyplot.get_cmap("tab10").colors * 2, strict=False))
+    colors = dict(
+        zip(series, [pyplot.get_cmap("tab10")(i % 10) for i in range(len(series))], strict=False)
+    )
     for panel, (scene, found) in zip(panels.flat, points.items(), strict=False):
         for name in series:
             chosen = sorted(

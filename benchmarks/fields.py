@@ -159,11 +159,12 @@ def _factors(*, quick: bool) -> Iterator[Metric]:
         quick=quick,
     )
     size, rays = (60 if quick else 300), (200 if quick else 4096)
-    planes = tuple(torch.randn(size, size, rank, generator=random) for _ in range(3))
-    lines = tuple(torch.randn(size, rank, generator=random) for _ in range(3))
+    p0, p1, p2 = (torch.randn(size, size, rank, generator=random) for _ in range(3))
+    l0, l1, l2 = (torch.randn(size, rank, generator=random) for _ in range(3))
+    planes, lines = (p0, p1, p2), (l0, l1, l2)
     factors = VmFactors(planes, lines)
     leaves = [item.clone().requires_grad_() for item in (*planes, *lines)]
-    held = VmFactors(tuple(leaves[:3]), tuple(leaves[3:]))
+    held = VmFactors((leaves[0], leaves[1], leaves[2]), (leaves[3], leaves[4], leaves[5]))
     ends = torch.rand(rays, 2, 3, generator=random)
     along = torch.linspace(0, 1, 64)[:, None]
     points = (ends[:, :1] + along * (ends[:, 1:] - ends[:, :1])).reshape(-1, 3)

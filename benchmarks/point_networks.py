@@ -19,7 +19,7 @@ from registration.learning import (
 )
 from registration.learning.matching_score import Colors, matching_score
 from registration.learning.outliers import distance_scores, ranking_accuracy, with_outliers
-from registration.networks import BACKBONES
+from registration.networks import BACKBONES, BackboneName
 
 from .command import real_data
 from .metric import Metric
@@ -88,7 +88,8 @@ def _colors(seconds: float) -> Iterator[Metric]:
     pairs = list(_held_out_pairs())
     title = "held-out pairs: moment spans that find their place"
     base = 0.0
-    for backbone, part in (("shape", 0.5), ("deep-sets", 0.5)):
+    backbones: tuple[tuple[BackboneName, float], ...] = (("shape", 0.5), ("deep-sets", 0.5))
+    for backbone, part in backbones:
         method = ColorsMethod(ColorsConfig(backbone=backbone), training, seed=0)
         start = _mean_score(_as_colors(method), pairs)
         yield Metric(f"{title}, {backbone} untrained", start, "of all")

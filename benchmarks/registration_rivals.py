@@ -51,10 +51,12 @@ def _open3d_loads() -> bool:
 def _features(points: NDArray[np.float64], voxel: float) -> tuple[Any, Any]:
     import open3d as o3d
 
-    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points)).voxel_down_sample(voxel)
+    whole: Any = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
+    cloud = whole.voxel_down_sample(voxel)
     cloud.estimate_normals(o3d.geometry.KDTreeSearchParamHybrid(radius=2 * voxel, max_nn=30))
     search = o3d.geometry.KDTreeSearchParamHybrid(radius=5 * voxel, max_nn=100)
-    return cloud, o3d.pipelines.registration.compute_fpfh_feature(cloud, search)
+    compute: Any = o3d.pipelines.registration.compute_fpfh_feature
+    return cloud, compute(cloud, search)
 
 
 def _icp(source: Any, target: Any, pose: NDArray[np.float64], voxel: float) -> Claim:
@@ -99,7 +101,7 @@ def fast_global(source: NDArray[np.float64], target: NDArray[np.float64], voxel:
 
 def kiss_matcher(source: NDArray[np.float64], target: NDArray[np.float64], voxel: float) -> Claim:
     """KISS-Matcher and small_gicp; accepted from 5 final inliers, as in its examples."""
-    import kiss_matcher as km
+    import kiss_matcher as km  # pyright: ignore[reportMissingImports]
     import small_gicp
 
     matcher = km.KISSMatcher(km.KISSMatcherConfig(voxel))

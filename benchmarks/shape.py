@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from .shape_trials import FULL, QUICK, Plan, Trial, training_shapes, trial, trut
 
 FLOATS = (4096, 1024, 16384)
 SEEDS = (0, 1, 2)
-SIZE = {"width": 32, "set_width": 64, "num_points": 1024}
+SIZE: dict[str, Any] = {"width": 32, "set_width": 64, "num_points": 1024}
 """What fits a minute of one thread: the families share it."""
 SHOWN = ("IoU", "F@1%", "Chamfer-L1", "near accuracy 0.005", "near accuracy 0.05",
          "normal consistency")  # fmt: skip

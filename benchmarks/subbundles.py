@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from registration.difference_subspaces import motion, shape_subspace
 from registration.subbundles import reconstruct
@@ -36,7 +37,7 @@ def _helix() -> Iterator[Metric]:
     helix = np.stack([np.cos(u), np.sin(u), u / 6], axis=1)
     noisy = helix + 0.04 * rng.normal(size=helix.shape)
     fine = np.linspace(0, 4 * np.pi, 5000)
-    truth = cKDTree(np.stack([np.cos(fine), np.sin(fine), fine / 6], axis=1))
+    truth = KDTree(np.stack([np.cos(fine), np.sin(fine), fine / 6], axis=1))
     curve = reconstruct(noisy, k=1, width=0.15)
     ratio = truth.query(curve.vertices)[0].mean() / truth.query(noisy)[0].mean()
     yield Metric("helix, noise 4% of its radius: curve's error over the points'", float(ratio), "x",
@@ -47,13 +48,13 @@ def _surface(path: Path, noise: float, count: int) -> Iterator[Metric]:
     """Sizes are in extents of the mesh; both reconstructions get the same noisy points."""
     import trimesh
 
-    mesh = trimesh.load(str(path), force="mesh")
+    mesh: Any = trimesh.load(str(path), force="mesh")
     mesh.apply_scale(1 / mesh.extents.max())
     rng = np.random.default_rng(0)
     points = np.asarray(trimesh.sample.sample_surface(mesh, count, seed=0)[0])
     noisy = points + noise * rng.normal(size=points.shape)
     truth = np.asarray(trimesh.sample.sample_surface(mesh, _SAMPLES, seed=1)[0])
-    spacing = float(np.sqrt(mesh.area / count))
+    spacing = float(np.sqrt(float(mesh.area) / count))
     start = time.perf_counter()
     # Two deviations of the noise, and wide enough to hold a dozen points.
     found = reconstruct(noisy, width=max(2 * noise, 2 * spacing), rays=12, rings=4)
@@ -61,7 +62,7 @@ def _surface(path: Path, noise: float, count: int) -> Iterator[Metric]:
     ours = trimesh.Trimesh(found.vertices, found.faces, process=False)
     name = f"{path.stem}, {count} points, noise {noise:.1%} of the extent"
     errors = {
-        "the points": float(cKDTree(truth).query(noisy)[0].mean()),
+        "the points": float(KDTree(truth).query(noisy)[0].mean()),
         "subbundles": _chamfer(ours, truth),
         "Poisson": _chamfer(_poisson(noisy), truth),
     }
@@ -77,7 +78,7 @@ def _chamfer(mesh, truth: np.ndarray) -> float:
     import trimesh
 
     sampled = np.asarray(trimesh.sample.sample_surface(mesh, _SAMPLES, seed=2)[0])
-    there, back = cKDTree(truth).query(sampled)[0], cKDTree(sampled).query(truth)[0]
+    there, back = KDTree(truth).query(sampled)[0], KDTree(sampled).query(truth)[0]
     return float(there.mean() + back.mean()) / 2
 
 
@@ -97,7 +98,8 @@ def _series(path: Path) -> Iterator[Metric]:
     """A real shape bends one way and then another while it is moved and stretched affinely."""
     import trimesh
 
-    points = np.asarray(trimesh.load(str(path), force="mesh").vertices, np.float64)
+    mesh: Any = trimesh.load(str(path), force="mesh")
+    points = np.asarray(mesh.vertices, np.float64)
     points = (points - points.mean(axis=0)) / np.abs(points).max()
     rng = np.random.default_rng(0)
     hits, contrast = 0, []

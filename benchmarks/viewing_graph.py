@@ -61,7 +61,7 @@ def _hidden(seeds: range) -> Iterator[Metric]:
     yield Metric(f"{name}: found by triples", found[False] / count, "of all")
     yield Metric(f"{name}: found with quadruples", found[True] / count, "of all", "higher", 0, 1.0)
     yield Metric(f"{name}: good edges removed", false / count, "per graph", "lower", 0.1, 0.05)
-    yield Metric(f"{name}: mean squared quadruple score", scores / count, "(1 expected)")
+    yield Metric(f"{name}: mean squared quadruple score", float(scores) / count, "(1 expected)")
 
 
 def _cameras(seeds: range) -> Iterator[Metric]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 _BINS = 11
 _FLAT = 1e-3  # thickness of a surface patch relative to its extent, squared
@@ -22,7 +22,7 @@ class KdTree:
     """A k-d tree over points [n, 3]."""
 
     def __init__(self, points: NDArray[np.float32]) -> None:
-        self._tree = cKDTree(points.astype(np.float64))
+        self._tree = KDTree(points.astype(np.float64))
 
     def nearest(
         self, queries: NDArray[np.float32], reach: float
@@ -35,8 +35,9 @@ class KdTree:
         self, queries: NDArray[np.float32], k: int, reach: float
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """(indices, squared distances) [n, k], nearest first, then -1."""
+        ranks: Any = list(range(1, k + 1))  # even of one neighbor a column comes back
         distances, indices = self._tree.query(
-            queries.astype(np.float64), list(range(1, k + 1)), distance_upper_bound=reach
+            queries.astype(np.float64), ranks, distance_upper_bound=reach
         )
         missing = ~np.isfinite(distances)
         squared = np.where(missing, reach**2, distances**2).astype(np.float32)
@@ -71,7 +72,7 @@ def voxel_groups(
     )
     order = np.argsort(labels.ravel(), kind="stable").astype(np.int32)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    tree = cKDTree(voxels.astype(np.float64))
+    tree = KDTree(voxels.astype(np.float64))
     around = [int(counts[near].sum()) for near in tree.query_ball_point(voxels, 1.5, p=np.inf)]
     return order, starts, np.array(around, np.int32)
 
@@ -125,7 +126,7 @@ def normals(
 def _sums(owners: NDArray[np.int64], rows: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     """[count, columns] sums of the rows of each owner."""
     columns = [np.bincount(owners, column, count) for column in rows.T]
-    return np.stack(columns, axis=1)
+    return np.stack(columns, axis=1).astype(np.float64)
 
 
 def histograms(

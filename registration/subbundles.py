@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 _REACH = 3.0  # kernel widths beyond which points have no weight
 _MOST_NEIGHBORS = 600
@@ -58,7 +58,7 @@ class PrincipalSubbundle:
         if n < 4 * d:
             raise ValueError(f"`points` must be at least {4 * d}, got {n}.")
         self.points, self.k = points, k
-        self.tree = cKDTree(points)
+        self.tree = KDTree(points)
         neighbor = 12 if k > 1 else 8
         spacing = float(self.tree.query(points, min(neighbor, n - 1) + 1)[0][:, -1].mean())
         self.width = (spacing if k > 1 else 2 * spacing) if width is None else width
@@ -216,14 +216,14 @@ def reconstruct(
 
 def _without_gaps(vertices: np.ndarray, faces: np.ndarray, bases: np.ndarray) -> Reconstruction:
     """Only finite vertices, and the faces between them."""
-    finite = np.isfinite(vertices).all(axis=1)
+    finite = np.asarray(np.isfinite(vertices).all(axis=1))
     place = np.cumsum(finite) - 1
     return Reconstruction(vertices[finite], place[faces[finite[faces].all(axis=1)]], bases)
 
 
 def _spread(points: np.ndarray, spacing: float) -> np.ndarray:
     """Greedy cover: chosen points leave none farther than `spacing` from one of them."""
-    tree, chosen = cKDTree(points), []
+    tree, chosen = KDTree(points), []
     free = np.ones(len(points), bool)
     for n in range(len(points)):
         if free[n]:

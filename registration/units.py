@@ -74,7 +74,7 @@ def measure(points: NDArray[np.float64]) -> Units:
     columns = np.ascontiguousarray(local.T)
     low, high = columns.min(axis=1), columns.max(axis=1)
     finest = float((high - low).max()) / 2**_LEVELS * 1.0001
-    sizes = finest * 2.0 ** np.arange(_LEVELS)
+    sizes = (finest * 2.0 ** np.arange(_LEVELS)).astype(np.float64)
     needed = np.ceil(clutter_limit(density * sizes**3)).astype(np.int32)
     counts = kernels().voxel_counts(local, low, finest, needed)
     spread = np.sqrt(np.maximum(values, 0))

@@ -175,7 +175,9 @@ class _Native(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, v_features: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, v_features: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None]:
         points, table = ctx.saved_tensors
         native = native_kernels_for(points, table)
         assert native is not None

@@ -61,7 +61,7 @@ def decimated(mesh: Mesh, num_faces: int) -> Mesh:
     # The library computes in float32: far from the origin that would tear the surface.
     center = mesh.vertices.mean(0)
     local = (mesh.vertices - center).astype(np.float32)
-    points, faces = simplify(local, mesh.faces.astype(np.int32), target_count=num_faces)
+    points, faces = simplify(local, mesh.faces.astype(np.int32), target_count=num_faces)[:2]
     vertices, colors = points.astype(np.float64) + center, None
     if mesh.colors is not None:
         colors = mesh.colors[KDTree(mesh.vertices).query(vertices)[1]]

@@ -75,7 +75,7 @@ def _layout(
     """Vertices and their row type, and the types and number of strips, from the header's words."""
     vertex_count, strip_count, element = 0, 0, ""
     vertex: list[tuple[str, str]] = []
-    index_types = (np.dtype("i4"), np.dtype("i4"))
+    count_type = index_type = np.dtype("i4")
     for words in lines:
         if words[:1] == ["element"]:
             element = words[1]
@@ -84,9 +84,10 @@ def _layout(
             elif element == "tristrips":
                 strip_count = int(words[2])
         elif words[:2] == ["property", "list"] and element == "tristrips":
-            index_types = (np.dtype(order + _TYPES[words[2]]), np.dtype(order + _TYPES[words[3]]))
+            count_type = np.dtype(order + _TYPES[words[2]])
+            index_type = np.dtype(order + _TYPES[words[3]])
         elif words[:1] == ["property"] and element == "vertex":
             if words[1] == "list":
-                return vertex_count, None, (*index_types, strip_count)
+                return vertex_count, None, (count_type, index_type, strip_count)
             vertex.append((words[2], order + _TYPES[words[1]]))
-    return vertex_count, np.dtype(vertex), (*index_types, strip_count)
+    return vertex_count, np.dtype(vertex), (count_type, index_type, strip_count)

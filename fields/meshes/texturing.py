@@ -75,7 +75,7 @@ def bake(mesh: Mesh, uvs: Float[np.ndarray, "F 3 2"], size: int, coloring: Color
     if len(filled):
         empty = found.faces < 0
         nearest = distance_transform_edt(empty, return_distances=False, return_indices=True)
-        image = image.reshape(size, size, 3)[tuple(nearest)]
+        image = image.reshape(size, size, 3)[tuple(nearest)]  # pyright: ignore[reportArgumentType]
     return np.rint(255 * image.reshape(size, size, 3).clip(0, 1)).astype(np.uint8)
 
 

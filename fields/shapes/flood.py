@@ -74,7 +74,8 @@ def flood(index: MeshIndex, *, resolution: int = RESOLUTION) -> Flood:
         size *= 2
     i, j, k = cells[distances <= 0.5 * side].T
     wall[i, j, k] = True
-    labels, _ = ndimage.label(~wall)
+    labels = np.zeros(wall.shape, np.int32)
+    ndimage.label(~wall, output=labels)
     outside = np.unique(
         np.concatenate([labels.take(end, axis).ravel() for end in (0, -1) for axis in range(3)])
     )

@@ -151,7 +151,7 @@ def hamiltonian_samples(
     value, gradient = value_and_gradient(z)
     for _ in range(steps):
         momentum = torch.randn(z.shape, generator=generator, dtype=z.dtype)
-        proposal, moved, slope = z, momentum, gradient
+        proposal, moved, slope, proposed_value = z, momentum, gradient, value
         for _ in range(leapfrogs):
             moved = moved + 0.5 * step_size * slope
             proposal = proposal + step_size * moved

@@ -92,15 +92,15 @@ def load_latent(path: Path | bytes, model: ShapeAutoEncoder, *, digest: str) -> 
         AssetError: The file is damaged.
         ValueError: It holds something else, or the latent of another model.
     """
-    source, path = path, path if isinstance(path, Path) else "the latent"
-    with open_asset(source) as asset:
+    name = path if isinstance(path, Path) else "the latent"
+    with open_asset(path) as asset:
         header = asset.header
         if header.kind != KIND:
-            raise ValueError(f"{path} holds {header.kind!r}, expected the latent of a shape.")
+            raise ValueError(f"{name} holds {header.kind!r}, expected the latent of a shape.")
         facts = dict(header.properties)
         if facts.get("model") != digest:
             raise ValueError(
-                f"{path} was made by model {facts.get('model')} ({facts.get('family')}, "
+                f"{name} was made by model {facts.get('model')} ({facts.get('family')}, "
                 f"{facts.get('floats')} floats), the given one is {digest}; pass its file as "
                 "--model, or encode the mesh again."
             )
@@ -109,7 +109,7 @@ def load_latent(path: Path | bytes, model: ShapeAutoEncoder, *, digest: str) -> 
     parts = model.layout.parts
     missing = [part.name for part in parts if part.name not in arrays]
     if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}.")
+        raise ValueError(f"{name} lacks {', '.join(missing)}.")
     stored = [torch.from_numpy(arrays[part.name].copy()) for part in parts]
     indices = None
     if model.quantizers():
@@ -117,12 +117,12 @@ def load_latent(path: Path | bytes, model: ShapeAutoEncoder, *, digest: str) -> 
         stored = model.latents_of(indices)
     for part, values in zip(parts, stored, strict=True):
         if tuple(values.shape) != (part.tokens, part.channels):
-            raise ValueError(f"{path}: `{part.name}` has shape {list(values.shape)}.")
+            raise ValueError(f"{name}: `{part.name}` has shape {list(values.shape)}.")
     try:
         x, y, z = (float(value) for value in facts["center"])
         normalization = Normalization((x, y, z), float(facts["scale"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} has no valid normalization: {error}.") from error
+        raise ValueError(f"{name} has no valid normalization: {error}.") from error
     return ShapeFile(Latent(tuple(stored), indices, normalization), digest, facts, size)
 
 

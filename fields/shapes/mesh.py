@@ -107,7 +107,7 @@ def cleaned(mesh: TriangleMesh) -> tuple[TriangleMesh, Cleaning]:
 
     A mesh without any area comes back empty.
     """
-    finite = np.isfinite(mesh.vertices).all(1)
+    finite = np.all(np.isfinite(mesh.vertices), axis=1)
     usable = finite[mesh.faces].all(1)
     positions = np.where(finite[:, None], mesh.vertices, 0.0) + 0.0  # -0 becomes 0
     unique, first, inverse = np.unique(positions, axis=0, return_index=True, return_inverse=True)

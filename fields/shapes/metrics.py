@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from .bvh import MeshIndex
 from .mesh import TriangleMesh
@@ -85,8 +85,8 @@ def surface_scores(true: Surface, predicted: Surface) -> SurfaceScores:
         sharp = 0.0
         if len(predicted.sharp):
             sharp = _f_score(
-                cKDTree(true.sharp).query(predicted.sharp)[0],
-                cKDTree(predicted.sharp).query(true.sharp)[0],
+                KDTree(true.sharp).query(predicted.sharp)[0],
+                KDTree(predicted.sharp).query(true.sharp)[0],
                 SHARP_TAU,
             )
     return SurfaceScores(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -112,7 +112,7 @@ def prepare(
     options: Options | None = None,
     processes: int = 2,
     overwrite: bool = False,
-) -> Iterator[Prepared]:
+) -> Generator[Prepared, None, None]:
     """Prepare every mesh into `out`/NAME.npz, as they get done.
 
     Meshes whose file is there already are skipped, so an interrupted call goes on where it stopped.

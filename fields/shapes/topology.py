@@ -120,7 +120,7 @@ def _parities(topology: Topology) -> Bool[np.ndarray, "f"]:
     relation = sparse.coo_matrix(
         (np.where(topology.opposed, 1, 2), topology.pairs.T), shape=(count + 1, count + 1)
     ).tocsr()
-    relation = relation.maximum(relation.T)
+    relation = relation.maximum(relation.T).tocsr()
     found = np.asarray(relation[np.arange(count), parents[:count]]).reshape(-1)
     parity = np.append(found == 2, False)
     while (parents != count).any():  # pointer doubling: 20 rounds for a million faces

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from captures import Capture, View
+from captures.cameras import CameraModel
 
 from ..rays import Rays, lens_rays
 from .hull import spread
@@ -59,7 +60,7 @@ class RayBatches:
         self._count = count
         self._generator = torch.Generator().manual_seed(seed)
         cameras = capture.cameras[list(capture.train)]
-        self._model = cameras.model
+        self._model: CameraModel = cameras.model
         self._camtoworlds, self._Ks = cameras.camtoworlds.float(), cameras.Ks.float()
         pixels, near, sizes = [], [], []
         for index in capture.train:

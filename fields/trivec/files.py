@@ -220,6 +220,7 @@ def _field(asset: Asset) -> TrivecField:
     for name, values in zip(_EXACT, tensors, strict=True):
         if not bool(torch.isfinite(values).all()):
             raise ValueError(f"`{name}` holds numbers that are not finite.")
+    vectors, densities, colors = tensors
     tree = Octree(
         torch.tensor(frame["low"], dtype=torch.float32),
         float(frame["side"]),
@@ -230,7 +231,9 @@ def _field(asset: Asset) -> TrivecField:
     masks = torch.from_numpy(arrays["masks"]).contiguous().view(torch.int64).flatten()
     return TrivecField(
         tree,
-        *tensors,
+        vectors,
+        densities,
+        colors,
         masks,
         ranks,
         unit=float(frame["unit"]),

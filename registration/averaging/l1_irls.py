@@ -46,7 +46,7 @@ def _l1_step(graph: RotationGraph, rotations: np.ndarray, anchors: np.ndarray):
     """The step of least sum of |residual - (x_j - x_i)|, by reweighting."""
     residuals = _residuals(graph, rotations)
     i, j = graph.edges.T
-    left = residuals
+    left, turn = residuals, np.zeros((graph.num_nodes, 3))
     for _ in range(_L1_REWEIGHTINGS):
         weights = graph.edge_weights / np.maximum(np.linalg.norm(left, axis=1), 1e-4)
         flow = weights[:, None] * residuals

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.sparse import coo_matrix, csc_matrix
+from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import splu
 
 _DENSE_NODES = 150  # up to which a dense solve is faster than setting up a sparse one
@@ -39,7 +39,7 @@ def solve_laplacian(
         dense = np.zeros((num_nodes, num_nodes))
         np.add.at(dense, (rows, columns), values)
         return np.linalg.solve(dense, np.where(held[:, None], 0.0, right))
-    matrix: csc_matrix = coo_matrix((values, (rows, columns)), (num_nodes, num_nodes)).tocsc()
+    matrix = coo_matrix((values, (rows, columns)), (num_nodes, num_nodes)).tocsc()
     right = np.where(held[:, None], 0.0, right)
     return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0).solve(right)
 

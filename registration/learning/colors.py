@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor, nn
 
 from ..networks import BackboneName, Coloring, ShapeBackbone
@@ -145,7 +145,8 @@ def _unit(cloud: np.ndarray) -> np.ndarray:
 
 def _matches(a: np.ndarray, b: np.ndarray, config: ColorsConfig) -> tuple[np.ndarray, Tensor]:
     """Mutual nearest points of both, and which of them are far enough apart to be others."""
-    to_b, (distances, to_a) = cKDTree(b).query(a)[1], cKDTree(a).query(b)
+    to_b = np.asarray(KDTree(b).query(a)[1])
+    distances, to_a = (np.asarray(found) for found in KDTree(a).query(b))
     mutual = np.flatnonzero(to_b[to_a] == np.arange(len(b)))
     close = mutual[distances[mutual] < 0.2 * config.radius][: config.keypoints]
     matched = np.stack([to_a[close], close], axis=1)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 Colors = Callable[[Float[np.ndarray, "N 3"]], Float[np.ndarray, "N C"]]
 """Non-negative colors of the points of a cloud."""
@@ -46,7 +46,7 @@ def matching_score(
         spans.append(_spans(cloud, colors(cloud), chosen, radius))
         places.append(chosen)
     moved = places[0] @ T_target_source[:3, :3].T + T_target_source[:3, 3]
-    possible = cKDTree(places[1]).query(moved)[0] < _MATCHED * radius
+    possible = KDTree(places[1]).query(moved)[0] < _MATCHED * radius
     found = np.linalg.norm(spans[0][:, None] - spans[1][None], axis=2).argmin(axis=1)
     right = np.linalg.norm(places[1][found] - moved, axis=1) < _MATCHED * radius
     return float(right[possible].mean())
@@ -54,7 +54,7 @@ def matching_score(
 
 def _spans(cloud: np.ndarray, colors: np.ndarray, centers: np.ndarray, radius: float) -> np.ndarray:
     """Upper triangles of the projectors on the spans; their distances are those of the spans."""
-    tree = cKDTree(cloud)
+    tree = KDTree(cloud)
     rows, columns = np.triu_indices(colors.shape[1])
     weights = np.where(rows == columns, 1.0, np.sqrt(2.0))
     found = []

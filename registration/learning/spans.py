@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor, nn
 
 
@@ -21,7 +21,7 @@ def moment_bases(
     radius: float,
 ) -> Float[Tensor, "K C 4"]:
     """Orthonormal bases of the moments of the neighborhoods of some of the points."""
-    near = cKDTree(points).query_ball_point(points[keypoints], radius)
+    near = KDTree(points).query_ball_point(points[keypoints], radius)
     which = torch.from_numpy(np.repeat(np.arange(len(near)), [len(row) for row in near]))
     member = np.concatenate([np.asarray(row) for row in near])
     away = (points[member] - points[keypoints][which.numpy()]) / radius

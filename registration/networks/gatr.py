@@ -61,14 +61,14 @@ class GeometricBilinear(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, s_in: int, s_out: int) -> None:
         super().__init__()
-        self.half = max(c_out // 2, 1)
-        self.factors = EquiLinear(c_in, 4 * self.half, s_in, s_in)
-        self.out = EquiLinear(2 * self.half, c_out, s_in, s_out)
+        self.num_half = max(c_out // 2, 1)
+        self.factors = EquiLinear(c_in, 4 * self.num_half, s_in, s_in)
+        self.out = EquiLinear(2 * self.num_half, c_out, s_in, s_out)
 
     def forward(self, x: Tensor, s: Tensor) -> Tokens:
         """Channels [..., C_in, 16] and [..., S_in] to C_out and S_out."""
         factors, s = self.factors(x, s)
-        a, b, c, d = factors.split(self.half, dim=-2)
+        a, b, c, d = factors.split(self.num_half, dim=-2)
         return self.out(torch.cat([geometric_product(a, b), join(c, d)], dim=-2), s)
 
 

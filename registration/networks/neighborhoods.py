@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -25,12 +26,12 @@ def nearest(points: Float[Tensor, "*batch n 3"], k: int) -> Int[Tensor, "*batch 
         distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
         distances = distances + torch.diag_embed(points.new_full((n,), torch.inf))
         return distances.topk(k, largest=False).indices
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     found = []
     for cloud in points.reshape(-1, n, 3):
-        tree = cKDTree(cloud.detach().cpu().numpy())
-        found.append(torch.from_numpy(tree.query(tree.data, k + 1)[1][:, 1:]))
+        tree = KDTree(cloud.detach().cpu().numpy())
+        found.append(torch.from_numpy(np.asarray(tree.query(tree.data, k + 1)[1])[:, 1:]))
     return torch.stack(found).reshape(*points.shape[:-1], k).to(points.device)
 
 

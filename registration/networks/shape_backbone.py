@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.sparse import csr_array
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor, nn
 
 SCALES = (0.2, 0.4, 0.6)
@@ -24,7 +24,7 @@ def shape_descriptors(points: Float[np.ndarray, "N 3"], radius: float) -> np.nda
     """
     centered = points - points.mean(axis=0)
     outer = (centered[:, :, None] * centered[:, None, :]).reshape(-1, 9)
-    tree, own, around = cKDTree(centered), [], []
+    tree, own, around = KDTree(centered), [], []
     for scale in SCALES:
         members = _members(tree, scale * radius)
         counts = np.diff(members.indptr)[:, None]
@@ -39,7 +39,7 @@ def shape_descriptors(points: Float[np.ndarray, "N 3"], radius: float) -> np.nda
     return np.concatenate([*own, *around], axis=1)
 
 
-def _members(tree: cKDTree, radius: float) -> csr_array:
+def _members(tree: KDTree, radius: float) -> csr_array:
     near = tree.query_ball_point(tree.data, radius)
     starts = np.concatenate([[0], np.cumsum([len(row) for row in near])])
     columns = np.concatenate([np.asarray(row) for row in near])
@@ -59,9 +59,10 @@ class ShapeBackbone(nn.Module):
         super().__init__()
         self.channels, self.radius = channels, radius
         width = 6 * len(SCALES)
-        self.bend = nn.Sequential(nn.Linear(width, 64), nn.GELU(), nn.Linear(64, width))
-        nn.init.zeros_(self.bend[2].weight)
-        nn.init.zeros_(self.bend[2].bias)
+        last = nn.Linear(64, width)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.bend = nn.Sequential(nn.Linear(width, 64), nn.GELU(), last)
         half = width // 2
         scale = torch.ones(width)
         scale[half:] = 0.0  # the means over balls count only once they are found to help
@@ -74,7 +75,7 @@ class ShapeBackbone(nn.Module):
 
         table = np.concatenate([shape_descriptors(c, self._radius(c)) for c in clouds])
         half = table.shape[1] // 2
-        centers, labels = kmeans2(table[:, :half], self.channels, seed=0, minit="++")
+        centers, labels = kmeans2(table[:, :half], self.channels, rng=0, minit="++")
         filled = [
             table[labels == n].mean(axis=0) if (labels == n).any() else np.tile(centers[n], 2)
             for n in range(self.channels)

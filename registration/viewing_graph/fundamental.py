@@ -66,7 +66,7 @@ def estimate_fundamental(
     if not (np.isfinite(x_i).all() and np.isfinite(x_j).all()):
         raise ValueError("`x_i` and `x_j` must be finite.")
     a, b = _homogeneous(x_i), _homogeneous(x_j)
-    F = _eight_points(a, b)
+    F, sigma = _eight_points(a, b), 0.0
     for _ in range(_GAUSS_NEWTON_STEPS):
         errors = sampson_errors(F, a, b)
         sigma = max(1.4826 * float(np.median(np.abs(errors))), _LEAST_SIGMA * unit)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from captures import Capture, psnr
+from captures import Capture, Renderable, psnr
 from captures.evaluation import BACKGROUNDS, choose_background
 
 from ..formats import save
@@ -239,7 +239,7 @@ class SplatsMethod:
         """The scene so far, detached, in the capture's frame."""
         return self.parametrization.gaussians(self.params)
 
-    def renderable(self) -> SplatScene:
+    def renderable(self) -> Renderable:
         """The current scene in the capture's frame; it changes as training goes on."""
         return SplatScene(self.gaussians(), antialiased=self.config.antialiased)
 

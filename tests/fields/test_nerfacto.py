@@ -122,8 +122,8 @@ def test_poses_turn_like_rotation_matrices_and_do_not_drift_together() -> None:
     torch.testing.assert_close(rotated(vectors, directions), expected)
     deltas = PoseDeltas(4)
     with torch.no_grad():
-        deltas.translations += torch.tensor([0.1, 0.2, 0.3])
-        deltas.rotations += 0.2
+        deltas.translations.add_(torch.tensor([0.1, 0.2, 0.3]))
+        deltas.rotations.add_(0.2)
     rays = camera_rays(
         cameras_on_sphere(torch.tensor([[-1.0] * 3, [1.0] * 3]), 1, width=4, height=4)
     )
@@ -132,6 +132,7 @@ def test_poses_turn_like_rotation_matrices_and_do_not_drift_together() -> None:
     torch.testing.assert_close(moved.directions, rays.directions)
     loss = deltas.penalty()
     loss.backward()
+    assert deltas.rotations.grad is not None
     assert bool(torch.isfinite(deltas.rotations.grad).all())
 
 

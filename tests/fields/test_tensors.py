@@ -66,7 +66,8 @@ def test_vm_kernels_equal_the_twin(size: tuple[int, int, int], rank: int, summed
     results = []
     for function in (vm_features, vm_reference):
         leaves = [item.clone().requires_grad_() for item in (*start.planes, *start.lines)]
-        held = VmFactors(tuple(leaves[:3]), tuple(leaves[3:]))
+        xy, xz, yz, z, y, x = leaves
+        held = VmFactors((xy, xz, yz), (z, y, x))
         out = function(held, points, summed=summed)
         given = torch.randn(out.shape, generator=torch.Generator().manual_seed(2))
         results.append((out.detach(), *torch.autograd.grad((out * given).sum(), leaves)))
@@ -86,7 +87,8 @@ def test_gradients_are_the_same_bits_on_any_number_of_threads() -> None:
         for threads in (1, 4):
             native.set_num_threads(threads)
             leaves = [item.clone().requires_grad_() for item in (*start.planes, *start.lines)]
-            held = VmFactors(tuple(leaves[:3]), tuple(leaves[3:]))
+            xy, xz, yz, z, y, x = leaves
+            held = VmFactors((xy, xz, yz), (z, y, x))
             vectors = first.clone().requires_grad_()
             loss = vm_features(held, points, summed=False).square().sum()
             loss = loss + cp_features(vectors, where, summed=False).square().sum()

@@ -47,7 +47,7 @@ def test_picked_points_that_fix_nothing(points: NDArray, message: str) -> None:
 def test_gravity(up: tuple[float, float, float]) -> None:
     """Up goes to -y by a proper rotation, opposite directions included."""
     turn = align_gravity(up).rotation
-    unit = torch.tensor(up, dtype=torch.float64) / np.linalg.norm(up)
+    unit = torch.tensor(up, dtype=torch.float64) / float(np.linalg.norm(up))
     torch.testing.assert_close(turn @ unit, torch.tensor([0.0, -1, 0], dtype=torch.float64))
     assert float(torch.linalg.det(turn)) == pytest.approx(1)
 

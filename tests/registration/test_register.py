@@ -16,6 +16,11 @@ from splats.formats import load
 
 from .conftest import degrees_between, motion, moved
 
+
+def inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.linalg.inv(matrix).astype(np.float64)
+
+
 pytestmark = pytest.mark.skipif(
     native_kernels() is None, reason="the native kernels were not built"
 )
@@ -25,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 def test_two_scans_of_a_room(room: NDArray[np.float64], seed: int) -> None:
     """Different points, 70 % of the room each, any rotation: within 0.3 degrees and 1 cm."""
     truth = motion(seed)
-    source = moved(room[::2][room[::2, 0] < 2.8], np.linalg.inv(truth))
+    source = moved(room[::2][room[::2, 0] < 2.8], inverse(truth))
     target = room[1::2][room[1::2, 0] > 1.2]
     found = register(source, target)
     assert found.converged, found.reason
@@ -55,7 +60,7 @@ def test_the_same_bits_every_time(room: NDArray[np.float64]) -> None:
 def test_scale_is_found_where_asked_for(room: NDArray[np.float64], scale: float) -> None:
     """0.1 to 10 times as large; without the flag the units are called different or it fails."""
     truth = motion(7, scale=scale)
-    source = moved(room[::2], np.linalg.inv(truth))
+    source = moved(room[::2], inverse(truth))
     found = register(source, room[1::2], with_scale=True)
     assert found.converged, found.reason
     assert abs(found.scale / scale - 1) < 0.005
@@ -116,7 +121,7 @@ def test_lines_planes_and_few_points(room: NDArray[np.float64]) -> None:
 def test_nan_rows_and_duplicates_change_little(room: NDArray[np.float64]) -> None:
     """As in organized depth images, and in clouds that were concatenated twice."""
     truth = motion(11)
-    source = moved(room[::3], np.linalg.inv(truth))
+    source = moved(room[::3], inverse(truth))
     source = np.concatenate([source, source, np.full((500, 3), np.nan)])
     found = register(source, room[1::3])
     assert found.converged and degrees_between(found.T_target_source, truth) < 0.3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from registration.subbundles import PrincipalSubbundle, reconstruct
 
@@ -38,7 +38,7 @@ def test_curve_and_surface_are_nearer_the_truth_than_the_noisy_points() -> None:
     helix = np.stack([np.cos(u), np.sin(u), u / 6], axis=1)
     noisy = helix + 0.04 * rng.normal(size=helix.shape)
     fine = np.linspace(0, 4 * np.pi, 4000)
-    truth = cKDTree(np.stack([np.cos(fine), np.sin(fine), fine / 6], axis=1))
+    truth = KDTree(np.stack([np.cos(fine), np.sin(fine), fine / 6], axis=1))
     curve = reconstruct(noisy, k=1, width=0.15)
     assert truth.query(curve.vertices)[0].mean() < 0.4 * truth.query(noisy)[0].mean()
     x = rng.normal(size=(1500, 3))
@@ -47,7 +47,7 @@ def test_curve_and_surface_are_nearer_the_truth_than_the_noisy_points() -> None:
     surface = reconstruct(noisy, width=0.16, rays=12, rings=4)
     off = np.abs(np.linalg.norm(surface.vertices, axis=1) - 1)
     assert off.mean() < 0.8 * np.abs(np.linalg.norm(noisy, axis=1) - 1).mean()
-    gaps = cKDTree(surface.vertices).query(x)[0]
+    gaps = KDTree(surface.vertices).query(x)[0]
     assert gaps.max() < 0.2  # no hole
     assert surface.faces.max() < len(surface.vertices) and np.isfinite(surface.vertices).all()
 

@@ -66,7 +66,8 @@ def test_quadruples_find_what_triples_cannot() -> None:
     """The planted edge keeps every triangle closed to rounding; the equation gives its factor."""
     graph = exact_graph(random_cameras(4, seed=1))
     for edge, (i, j) in enumerate(graph.edges.tolist()):
-        others = tuple(v for v in range(4) if v not in (i, j))
+        first, second = (v for v in range(4) if v not in (i, j))
+        others = (first, second)
         planted = with_edge(graph, edge, hidden_change(graph, edge, others, 1.3))
         assert triple_compatibility(planted).residuals.max() < 1e-12
         assert quadruple_compatibility(planted).residuals[0] == pytest.approx(np.log(1.3))

@@ -110,7 +110,7 @@ def test_usage(capsys) -> None:
 @pytest.mark.skipif(not SHIPPED.exists(), reason="the package has no trained model")
 def test_the_shipped_model_works_out_of_the_box(tmp_path: Path, capsys) -> None:
     from captures import Cameras, Renderable
-    from scripts.scenes import load_scene
+    from fields.scene_files import open_scene
 
     assert SHIPPED.stat().st_size <= 8 << 20
     mesh = tessellated(procedural_shape(6)[1], resolution=40)
@@ -119,7 +119,7 @@ def test_the_shipped_model_works_out_of_the_box(tmp_path: Path, capsys) -> None:
     assert done["encode_seconds"] < 20
     done = summary(capsys, "shape", "compare", source, tmp_path / "a.fwa", "--points", 5000)
     assert done["rows"]["a.fwa"]["iou"] > 0.5
-    scene = load_scene(tmp_path / "a.fwa", device=torch.device("cpu"))
+    scene = open_scene(tmp_path / "a.fwa")
     assert isinstance(scene, Renderable) and isinstance(scene, MeshScene)
     camera = Cameras(
         torch.tensor([[[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 3], [0, 0, 0, 1]]]).double(),

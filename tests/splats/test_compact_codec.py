@@ -268,7 +268,7 @@ def test_a_compact_run_writes_what_it_showed(capture: Capture, tmp_path: Path) -
     path = trainee.save_scene(tmp_path / "scene.ply")
     assert path == tmp_path / "scene.fwa"
     assert 0.98 * 8_000 <= path.stat().st_size <= 8_000
-    shown, cameras = trainee.renderable(), capture.cameras[list(capture.test)]
+    shown, cameras = SplatScene(trainee.gaussians()), capture.cameras[list(capture.test)]
     judge = Judge(shown, cameras)
     back = load(path).transformed(capture.T_source_capture.inverse())
     assert judge.error(back) < 1e-3

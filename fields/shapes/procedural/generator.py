@@ -159,14 +159,13 @@ def _part(rng: Rng) -> Sdf:
         f = make.union(f, make.placed(boss, np.eye(3), place))
     holes: list[Sdf] = []
     if rng.random() < 0.7:
-        hole = make.placed(
-            make.frustum(*([rng.uniform(0.04, 0.11)] * 2), 1.5),
-            np.eye(3),
-            (rng.uniform(0.3, 0.6), 0, 0),
-        )
+        radius = rng.uniform(0.04, 0.11)
+        place = (rng.uniform(0.3, 0.6), 0, 0)
+        hole = make.placed(make.frustum(radius, radius, 1.5), np.eye(3), place)
         holes.append(make.around(hole, int(rng.integers(2, 9))))
     if rng.random() < 0.6:
-        holes.append(make.frustum(*([rng.uniform(0.1, 0.3)] * 2), 1.5))
+        radius = rng.uniform(0.1, 0.3)
+        holes.append(make.frustum(radius, radius, 1.5))
     if rng.random() < 0.4:
         pocket = make.box((*rng.uniform(0.1, 0.35, 2), height))
         place = (*rng.uniform(-0.4, 0.4, 2), rng.uniform(0.4, 1.2) * height)

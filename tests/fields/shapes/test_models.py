@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,10 +33,10 @@ from vq.asset import AssetError
 
 
 def config(**options) -> ModelConfig:
-    return ModelConfig(
-        **{"floats": 1024, "width": 16, "set_width": 32, "num_points": 256, "codebook": 64}
-        | options
-    )
+    small: dict[str, Any] = {
+        "floats": 1024, "width": 16, "set_width": 32, "num_points": 256, "codebook": 64,
+    }  # fmt: skip
+    return ModelConfig(**small | options)
 
 
 def model(**options) -> ShapeAutoEncoder:
@@ -172,6 +175,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     def trainee() -> ShapeMethod:
         return ShapeMethod(settings, shapes, device=torch.device("cpu"), seed=3)
 
+    def leave(step: int) -> None:
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
     assert isinstance(trainee(), Trainee)
     ends = []
     for name, stops in (("whole", (4,)), ("halves", (2, 4))):
@@ -179,16 +186,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
             made = trainee()
             run = RunDirectory.create(tmp_path / name, method="shape", config=settings, resume=True)
             budget = Budget(4)
-            leave = None
-            if stop == 2:
-                import os
-                import signal
-
-                def leave(step: int) -> None:
-                    if step == 2:
-                        os.kill(os.getpid(), signal.SIGTERM)
-
-            train(made, run, budget=budget, cadence=Cadence(log_every=1), on_step=leave)
+            on_step = leave if stop == 2 else None
+            train(made, run, budget=budget, cadence=Cadence(log_every=1), on_step=on_step)
         ends.append((tmp_path / name / "scene.safetensors").read_bytes())
     assert ends[0] == ends[1]
 
@@ -235,7 +234,7 @@ def test_decoding_at_any_resolution_and_in_the_source_frame(shapes: list[ShapeSa
     np.testing.assert_allclose(values[:10], distance(probes[:10]), atol=1e-6)
     threshold = float(np.median(values))
     shifted = replace(latent)
-    bias = made.family.head.out.bias  # pyright: ignore
+    bias = made.family.get_parameter("head.out.bias")
     with torch.no_grad():
         bias -= threshold / 0.1
     boxed = decode(made, shifted, resolution=32, in_source=False)
