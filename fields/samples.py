@@ -50,12 +50,14 @@ class Samples:
 
     def points(self, rays: Rays) -> Float[Tensor, "S 3"]:
         """World positions of the middles."""
-        index = self.ray_indices
-        return rays.origins[index] + self.middles[:, None] * rays.directions[index]
+        return rays.origins.index_select(0, self.ray_indices) + (
+            self.middles[:, None] * self.directions(rays)
+        )
 
     def directions(self, rays: Rays) -> Float[Tensor, "S 3"]:
         """Direction of each sample's ray."""
-        return rays.directions[self.ray_indices]
+        # index_select: the gradient of an index is added up in any order by several threads.
+        return rays.directions.index_select(0, self.ray_indices)
 
     def kept(self, keep: Tensor) -> Samples:
         """The samples where the flags `keep` [S] are True."""

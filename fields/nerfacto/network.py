@@ -113,7 +113,10 @@ class NerfactoField(nn.Module):
         if images is None:
             look = mean.expand(*points.shape[:-1], -1)
         else:
-            look = torch.cat([self.looks, mean])[images]
+            # index_select: the gradient of an index is added up in any order by several threads.
+            table = torch.cat([self.looks, mean])
+            rows = images.reshape(-1) % len(table)  # -1 is the mean, the last row
+            look = table.index_select(0, rows).reshape(*images.shape, -1)
         toward = sh_basis(3, directions)
         inputs = torch.cat([toward, handed, look], dim=-1)
         return density, torch.sigmoid(self.color_network(inputs))

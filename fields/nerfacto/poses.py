@@ -31,8 +31,10 @@ class PoseDeltas(nn.Module):
         """
         turns = self.rotations - self.rotations.mean(dim=0)
         shifts = self.translations - self.translations.mean(dim=0)
-        turned = rotated(turns[images], rays.directions)
-        return Rays(rays.origins + shifts[images], turned, rays.depth_scales)
+        # index_select: the gradient of an index is added up in any order by several threads.
+        turned = rotated(turns.index_select(0, images), rays.directions)
+        moved = rays.origins + shifts.index_select(0, images)
+        return Rays(moved, turned, rays.depth_scales)
 
     def penalty(self) -> Float[Tensor, ""]:
         """0.01 times the mean length of the translations plus 0.001 that of the rotations."""

@@ -69,8 +69,9 @@ def test_the_order_of_points_does_not_matter(family, shapes: list[ShapeSamples])
         first, _ = made(batch, probes)
         second, _ = made(shuffled, probes)
         alone, _ = made(batch_of(shapes[1:2], 256), probes[1:])
-    torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(first[1:], alone, atol=1e-5, rtol=1e-4)
+    # Sums of other orders: at most 9.2e-5 apart where observed, of logits up to 1.
+    torch.testing.assert_close(first, second, atol=5e-4, rtol=1e-3)
+    torch.testing.assert_close(first[1:], alone, atol=5e-4, rtol=1e-3)
 
 
 PAIRINGS = [(family, "normalized") for family in FAMILIES]
