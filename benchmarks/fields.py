@@ -200,7 +200,7 @@ def _feature_rows(
 
 def _training(data: Path, *, quick: bool) -> Iterator[Metric]:
     """Trivec from photos: quality in a budget of time, frames, and the coded file."""
-    seconds = 10 if quick else 300
+    seconds = 10 if quick else 150
     scale = ("--downscale", 4) if quick else ()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "exact"
