@@ -113,8 +113,8 @@ def test_outliers_are_as_many_as_asked_for() -> None:
 
 @pytest.mark.slow
 def test_networks_name_turned_solids_and_coordinates_cannot() -> None:
-    _, plain = train_classifier(None, steps=60)
-    _, invariant = train_classifier("geometric-attention", steps=60)
+    _, plain = train_classifier(None, steps=100)
+    _, invariant = train_classifier("deep-sets", steps=100)
     assert invariant.turned > 0.6 > 0.4 > plain.turned
     assert abs(invariant.turned - invariant.canonical) < 0.05
 
