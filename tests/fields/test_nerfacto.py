@@ -72,7 +72,8 @@ def test_a_proposal_that_covers_the_weights_costs_nothing() -> None:
     coarse = edges[:, ::2].contiguous()
     exact = weights.view(3, 4, 2).sum(-1)
     assert float(interlevel_loss(edges, weights, coarse, exact)) < 1e-10
-    assert float(interlevel_loss(edges, weights, coarse, 0.9 * exact)) > 1e-5
+    # The larger of two bins holds at least half of their sum.
+    assert float(interlevel_loss(edges, weights, coarse, 0.4 * exact)) > 1e-5
 
 
 def test_interlevel_loss_equals_its_definition_and_teaches_only_the_proposal() -> None:
