@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,13 +183,13 @@ def _stiffness(hessian: NDArray[np.float64], target: Prepared) -> float:
 def _compare(
     points: NDArray[np.float32],
     normals: NDArray[np.float32],
-    tree: object,
+    tree: Any,
     others: NDArray[np.float32],
     other_normals: NDArray[np.float32],
     voxel: float,
 ) -> tuple[float, float, float]:
     """Points near the other cloud, those of them on its surface, and their summed squares."""
-    indices, _ = tree.nearest(points, _SEEN * voxel)  # type: ignore[attr-defined]
+    indices, _ = tree.nearest(points, _SEEN * voxel)
     near = indices >= 0
     found = indices[near]
     gaps = ((points[near] - others[found]) * other_normals[found]).sum(1)
