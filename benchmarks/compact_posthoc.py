@@ -16,8 +16,9 @@ from splats.scene import SplatScene
 from vq.asset import open_asset
 
 from .command import real_data
-from .formats import SCENES, synthetic_scene
+from .formats import SCENES
 from .metric import Metric
+from .synthetic_splats import synthetic_scene
 
 RIVALS = {"SPZ v4": ("rival.spz", 1.7), "SOG": ("rival.sog", 1.5)}
 """File and how much smaller an asset of equal renders shall be."""

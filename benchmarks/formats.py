@@ -13,19 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from splats.formats import InMemory, find_format, load
 from splats.formats.cameras import automatic_cameras
 from splats.formats.conversion import Conversion, Pictures, convert, size_of
 from splats.formats.rendered import pictures_psnr, render_pictures
 from splats.formats.spz import SpzOptions
-from splats.gaussians import Gaussians
 from splats.scene import SplatScene
 
 from . import splat_transform
 from .command import real_data
+from .format_streaming import streaming
 from .metric import Metric
+from .synthetic_splats import synthetic_scene
 
 SCENES = {
     "toy-cat": "splats/toy-cat/scene.compressed.ply",
@@ -80,6 +79,7 @@ def run(*, quick: bool) -> Iterator[Metric]:
                 yield from _written(scene, Path(folder), ending)
             yield from _references(scene, Path(folder))
     yield from _speed(20_000 if quick else _COUNT)
+    yield from streaming(40_000 if quick else 20_000_000)
 
 
 def _written(scene: _Scene, folder: Path, ending: str) -> Iterator[Metric]:
@@ -168,23 +168,3 @@ def _best(call: Any, *, rounds: int = 4, enough: float = 4.0) -> float:
         call()
         taken.append(time.perf_counter() - start)
     return min(taken)
-
-
-def synthetic_scene(count: int) -> Gaussians:
-    """Gaussians on a bumpy sphere with smooth harmonics, as compressible as a trained scene."""
-    random = torch.Generator().manual_seed(0)
-
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=random)
-
-    directions = torch.nn.functional.normalize(normal(count, 3), dim=1)
-    radius = 1 + 0.2 * torch.sin(5 * directions).sum(dim=1, keepdim=True)
-    smooth = torch.sin(3 * directions @ normal(3, 48)).reshape(count, 16, 3)
-    return Gaussians(
-        means=radius * directions + 0.01 * normal(count, 3),
-        quats=torch.nn.functional.normalize(normal(count, 4), dim=1),
-        log_scales=-5 + 0.7 * normal(count, 3),
-        logit_opacities=2 * normal(count),
-        sh0=(smooth[:, :1] + 0.1 * normal(count, 1, 3)).contiguous(),
-        shN=0.1 * smooth[:, 1:] + 0.03 * normal(count, 15, 3),
-    )
