@@ -141,6 +141,17 @@ def search_nearest(
     """Move positions to each point's nearest center, fill costs and bounds; returns how many pairs
     of a point and a group were scanned."""
 
+def search_groups(
+    points: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    row_starts: NDArray[np.int64],
+    codes: NDArray[np.float32],
+    code_starts: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    costs: NDArray[np.float32],
+) -> None:
+    """Fill indices and costs with the nearest code in its group for each of rows."""
+
 def sum_by_center(
     points: NDArray[np.float32],
     weights: NDArray[np.float32] | None,

@@ -2,21 +2,21 @@
 
 Plain k-means would compare a million vectors with 65,536 centers in every iteration. Here the
 vectors are first split into groups, each with a share of the centers that grows with the error it
-would have, and k-means runs inside the groups; the last iterations and the final search look into
-the few groups nearest to a vector.
+would have, and k-means runs inside all groups at once; the last iterations and the final search
+look into the few groups nearest to a vector.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vq import nearest
+from vq.group_search import nearest_in_groups
 
 MAX_ENTRIES = 1 << 16
 """Labels have 16 bits."""
@@ -42,29 +42,23 @@ class Palette:
     def search(self, x: Float[Tensor, "n D"]) -> tuple[Int[Tensor, "n"], Float[Tensor, "n"]]:
         """Entry of each row, the nearest in the four groups nearest to it, and squared distance."""
         probes = min(_PROBES, len(self.groups))
+        lengths = self.groups.square().sum(1)
         near = torch.cat(
             [
-                torch.cdist(rows, self.groups).topk(probes, largest=False).indices
+                torch.addmm(lengths, rows, self.groups.T, alpha=-2)
+                .topk(probes, largest=False, sorted=False)
+                .indices
                 for rows in x.split(_ROWS_AT_ONCE)
             ]
+        ).flatten()
+        order = near.argsort(stable=True)
+        found, costs = nearest_in_groups(
+            x, order // probes, _ends(near, len(self.groups)), self.entries, self.starts
         )
-        best = torch.full((len(x),), math.inf)
-        labels = torch.zeros(len(x), dtype=torch.int64)
-        by_group = near.flatten().argsort(stable=True)
-        ends = torch.bincount(near.flatten(), minlength=len(self.groups)).cumsum(0).tolist()
-        start = 0
-        for group, end in enumerate(ends):
-            rows = by_group[start:end] // probes
-            start = end
-            first, last = int(self.starts[group]), int(self.starts[group + 1])
-            if len(rows) == 0 or first == last:
-                continue
-            index, cost = nearest(x[rows], self.entries[first:last])
-            closer = cost < best[rows]
-            rows = rows[closer]
-            best[rows] = cost[closer]
-            labels[rows] = index[closer] + first
-        return labels, best
+        labels, distances = torch.empty_like(found), torch.empty_like(costs)
+        labels[order], distances[order] = found, costs
+        best = distances.reshape(-1, probes).min(1)
+        return labels.reshape(-1, probes).gather(1, best.indices[:, None])[:, 0], best.values
 
 
 def palette_size(num_rows: int) -> int:
@@ -90,25 +84,41 @@ def fit_palette(
         x = distinct
     sample = x[torch.randperm(len(x), generator=generator)[:_COARSE_SAMPLE]]
     groups = _kmeans(sample, round(math.sqrt(size)), _COARSE_ITERATIONS, generator)
-    index, costs = nearest(x, groups)
+    index, costs = _nearest(x, groups)
     counts = torch.bincount(index, minlength=len(groups))
-    members = index.argsort(stable=True).split(counts.tolist())
+    members = index.argsort(stable=True)
     if enough:
-        ends = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        return Palette(groups, x[torch.cat(members)], ends)
+        return Palette(groups, x[members], _ends(index, len(groups)))
     errors = torch.zeros(len(groups)).index_add_(0, index, costs.clamp(min=0))
     shares = _share(size, counts, errors)
-    parts = [
-        _kmeans(x[rows], share, iterations, generator) if share else x[:0]
-        for rows, share in zip(members, shares.tolist(), strict=True)
-    ]
-    sizes = torch.tensor([0, *(len(part) for part in parts)])
-    palette = Palette(groups, torch.cat(parts), sizes.cumsum(0))
+    palette = Palette(groups, x[_drawn(index, shares, generator)], _cumulative(shares))
+    for _ in range(iterations):
+        labels = torch.empty_like(index)
+        labels[members], _ = nearest_in_groups(
+            x, members, _cumulative(counts), palette.entries, palette.starts
+        )
+        palette = replace(palette, entries=_means(x, labels, palette.entries))
     for _ in range(_REFINEMENTS):
-        labels, costs = palette.search(x)
-        entries = _means(x, labels, costs, len(palette.entries))
-        palette = Palette(groups, entries, palette.starts)
+        palette = replace(palette, entries=_means(x, palette.search(x)[0], palette.entries))
     return palette
+
+
+def _cumulative(counts: Tensor) -> Tensor:
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+def _ends(groups: Tensor, count: int) -> Tensor:
+    """Where each group starts and ends once `groups` are sorted, [count + 1]."""
+    return _cumulative(torch.bincount(groups, minlength=count))
+
+
+def _drawn(groups: Tensor, shares: Tensor, generator: torch.Generator) -> Tensor:
+    """Rows drawn at random, `shares[g]` of those of group g, group by group."""
+    shuffled = torch.randperm(len(groups), generator=generator)
+    order = shuffled[groups[shuffled].argsort(stable=True)]
+    starts = _ends(groups, len(shares))
+    place = torch.arange(len(order)) - starts[groups[order]]
+    return order[place < shares[groups[order]]]
 
 
 def _distinct(x: Tensor) -> Tensor:
@@ -142,16 +152,19 @@ def _kmeans(x: Tensor, count: int, iterations: int, generator: torch.Generator) 
         return x
     centers = x[torch.randperm(len(x), generator=generator)[:count]]
     for _ in range(iterations):
-        labels, costs = nearest(x, centers)
-        centers = _means(x, labels, costs, count)
+        centers = _means(x, _nearest(x, centers)[0], centers)
     return centers
 
 
-def _means(x: Tensor, labels: Tensor, costs: Tensor, count: int) -> Tensor:
-    """Mean of the rows with each label; labels without rows take the rows that fit worst."""
-    sums = torch.zeros(count, x.shape[1]).index_add_(0, labels, x)
-    counts = torch.bincount(labels, minlength=count)
-    centers = sums / counts.clamp(min=1)[:, None]
-    empty = (counts == 0).nonzero()[:, 0]
-    centers[empty] = x[costs.topk(len(empty)).indices]
-    return centers
+def _nearest(x: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest of all centers, and squared distance."""
+    one = torch.tensor([0, 1])
+    return nearest_in_groups(x, torch.arange(len(x)), one * len(x), centers, one * len(centers))
+
+
+def _means(x: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
+    """Mean of the rows with each label; centers without rows stay. Label -1 is none."""
+    held = labels >= 0
+    sums = torch.zeros_like(centers).index_add_(0, labels[held], x[held])
+    counts = torch.bincount(labels[held], minlength=len(centers))[:, None]
+    return torch.where(counts > 0, sums / counts.clamp(min=1), centers)

@@ -1,12 +1,14 @@
-// Python names of the nearest-center kernels: search_nearest, sum_by_center.
+// Python names of the nearest-center kernels: search_nearest, search_groups, sum_by_center.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <vector>
 
 #include "dispatch.hpp"
+#include "group_search.hpp"
 #include "kmeans.hpp"
 #include "thread_pool.hpp"
 
@@ -15,6 +17,8 @@ using namespace nb::literals;
 
 namespace fieldwright {
 namespace {
+
+constexpr long kSearchesAtOnce = 1 << 13;  // of one group; repays turning its codes
 
 template <typename T>
 using Array = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -78,6 +82,45 @@ long search(Matrix<const float> points, Matrix<const float> rows, Array<const in
   return total;
 }
 
+void require_starts(const Array<const int64_t>& starts, long total) {
+  const long groups = static_cast<long>(starts.shape(0)) - 1;
+  require(groups >= 0 && starts.data()[0] == 0 && starts.data()[groups] == total,
+          "starts must go from 0 to the number of rows");
+  for (long g = 0; g < groups; ++g)
+    require(starts.data()[g] <= starts.data()[g + 1], "starts must ascend");
+}
+
+void search_groups(Matrix<const float> points, Array<const int32_t> rows,
+                   Array<const int64_t> row_starts, Matrix<const float> codes,
+                   Array<const int64_t> code_starts, Array<int32_t> indices, Array<float> costs) {
+  const long searches = static_cast<long>(rows.shape(0)), count = static_cast<long>(points.shape(0));
+  require(points.shape(1) == codes.shape(1), "points and codes must have the same width");
+  require(static_cast<long>(indices.shape(0)) == searches &&
+              static_cast<long>(costs.shape(0)) == searches &&
+              row_starts.shape(0) == code_starts.shape(0),
+          "rows, indices and costs, and both starts, must have the same length");
+  require_starts(row_starts, searches);
+  require_starts(code_starts, static_cast<long>(codes.shape(0)));
+  for (long i = 0; i < searches; ++i)
+    require(rows.data()[i] >= 0 && rows.data()[i] < count, "a row is out of range");
+  const GroupSearch problem{static_cast<int>(points.shape(1)), points.data(), rows.data(),
+                            codes.data(), code_starts.data(), indices.data(), costs.data()};
+  nb::gil_scoped_release release;
+  struct Part {
+    long group, begin, end;
+  };
+  std::vector<Part> parts;
+  for (long group = 0; group + 1 < static_cast<long>(row_starts.shape(0)); ++group)
+    for (long begin = row_starts.data()[group]; begin < row_starts.data()[group + 1];
+         begin += kSearchesAtOnce)
+      parts.push_back({group, begin,
+                       std::min(begin + kSearchesAtOnce, long{row_starts.data()[group + 1]})});
+  parallel_for(static_cast<int>(parts.size()), [&](int i) {
+    const Part& part = parts[i];
+    FIELDWRIGHT_DISPATCH(search_group, problem, part.group, part.begin, part.end);
+  });
+}
+
 void sum_by_center(Matrix<const float> points, std::optional<Array<const float>> weights,
                    Array<const int32_t> positions, Matrix<double> sums, Array<double> totals) {
   const long count = static_cast<long>(points.shape(0)), width = static_cast<long>(points.shape(1));
@@ -113,6 +156,9 @@ void bind_kmeans(nb::module_& m) {
         "positions"_a, "costs"_a, "bounds"_a.none(), "drift"_a.none(),
         "Move positions to each point's nearest center, fill costs and bounds; returns how many "
         "pairs of a point and a group were scanned.");
+  m.def("search_groups", &search_groups, "points"_a, "rows"_a, "row_starts"_a, "codes"_a,
+        "code_starts"_a, "indices"_a, "costs"_a,
+        "Fill indices and costs with the nearest code in its group for each of rows.");
   m.def("sum_by_center", &sum_by_center, "points"_a, "weights"_a.none(), "positions"_a, "sums"_a,
         "totals"_a, "Add the weighted points and the weights to the rows of their centers.");
 }
