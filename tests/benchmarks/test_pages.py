@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import pages, suite
+from benchmarks.headlines import HEADLINES
 from benchmarks.metric import Metric
 from benchmarks.timing import compare
 
@@ -57,20 +58,36 @@ def test_unknown_suite_is_named() -> None:
         suite.run_suite("speed", quick=True)
 
 
-def test_recorded_results_fill_both_pages(folder: Path) -> None:
-    """Every row reaches the results page, those with a limit the README, twice to the same text."""
+def test_recorded_results_fill_both_pages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row reaches the results page, misses first; headlines the README; twice the same."""
+    monkeypatch.setattr(pages, "HEADLINES", ("time",))
     suite.record("train", [FAST, SLOW, NEUTRAL])
     content = json.loads((folder / "benchmarks" / "results" / "train.json").read_text())
     page, readme = folder / "docs" / "results.md", folder / "README.md"
     assert content["environment"]["cpu"] in page.read_text()
     assert content["environment"]["isa"] in page.read_text()
-    assert "| speed | 3 1e9/s | ≥ 2 1e9/s | yes |" in page.read_text()
-    assert "| time | 20 ms | ≤ 19 ms | **no** |" in page.read_text()
-    assert "| steps | 12,345 | | |" in page.read_text()
-    assert "| speed |" in readme.read_text() and "| steps |" not in readme.read_text()
+    missed, rows = page.read_text().split("## train")
+    miss = "| time | 20 ms | ≤ 19 ms | **no** |"
+    assert miss in missed and miss in rows
+    assert "| speed |" not in missed and "| speed | 3 1e9/s | ≥ 2 1e9/s | yes |" in rows
+    assert "| steps | 12,345 | | |" in rows
+    assert miss in readme.read_text() and "| speed |" not in readme.read_text()
+    for text in (page, readme):
+        assert "1 of 2 figures with a limit meet it" in text.read_text()
     before = page.read_text(), readme.read_text()
     suite.record("train", [FAST, SLOW, NEUTRAL])
     assert (page.read_text(), readme.read_text()) == before
+
+
+def test_headlines_are_recorded_rows() -> None:
+    """No headline is misspelled or out of date."""
+    found = [
+        metric.name
+        for path in (REPOSITORY / "benchmarks" / "results").glob("*.json")
+        for metric in pages.Results.read(path).metrics
+    ]
+    assert set(HEADLINES) <= set(found)
+    assert len(set(HEADLINES)) == len(HEADLINES)
 
 
 def test_readme_table_keeps_everything_around_it(folder: Path) -> None:
