@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,9 +42,9 @@ class Breaking(View):
         raise OSError("the disk is gone")
 
 
-def write(scene: Gaussians, path: Path, **options: object) -> Gaussians:
+def write(scene: Gaussians, path: Path, **options: Any) -> Gaussians:
     """`scene` in the order of the file that it is written to."""
-    chosen = SogOptions(**options)  # type: ignore[arg-type]
+    chosen = SogOptions(**options)
     report = SOG.write(InMemory(scene), path, options=chosen, overwrite=True)
     assert report.order is not None
     return scene[report.order]

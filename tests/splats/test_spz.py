@@ -8,6 +8,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,9 +44,9 @@ class Breaking(View):
         return self.source.frame
 
 
-def write(scene: Gaussians, path: Path, **options: object) -> Gaussians:
+def write(scene: Gaussians, path: Path, **options: Any) -> Gaussians:
     """`scene` in the order of the file that it is written to."""
-    chosen = SpzOptions(frame="RDF", **options)  # type: ignore[arg-type]
+    chosen = SpzOptions(frame="RDF", **options)
     report = SPZ.write(InMemory(scene), path, options=chosen, overwrite=True)
     assert report.order is not None
     return scene[report.order]

@@ -21,6 +21,7 @@ from vq.asset import (
     reshape,
     scale,
 )
+from vq.asset.graph import Apply
 
 
 class CountingFile(io.BytesIO):
@@ -127,7 +128,9 @@ def test_prefixes_are_opened_on_request_and_say_what_they_lack(keep: str) -> Non
     with open_asset(data) as whole:
         sizes = whole.sections
         header_bytes = whole.num_bytes - sum(sizes.values()) - 7 * len(sizes)
-        base = whole.header.arrays["features"].inputs[0]  # type: ignore[union-attr]
+        features = whole.header.arrays["features"]
+        assert isinstance(features, Apply)
+        base = features.inputs[0]
     end = {"all but a byte": len(data) - 1, "only the header": len(data) - sum(sizes.values())}
     cut = data[: end.get(keep, data.rindex(whole_section(data, "residual")))]
     with pytest.raises(AssetError, match=r"only \d+ are there.*allow_prefix=True"):
