@@ -46,7 +46,7 @@ def draw(points: Points, path: Path = CHECKOUT / "docs" / "images" / "compact.pn
     figure, panels = pyplot.subplots(
         rows, columns, figsize=(5.2 * columns, 3.8 * rows), squeeze=False, layout="constrained"
     )
-    series = list(dict.fromkeys(_series(name) for found in points.values() for name in found))
+    series = list(dict.fromkeys(series(name) for found in points.values() for name in found))
     colors = dict(
         zip(series, [pyplot.get_cmap("tab10")(i % 10) for i in range(len(series))], strict=False)
     )
@@ -55,7 +55,7 @@ def draw(points: Points, path: Path = CHECKOUT / "docs" / "images" / "compact.pn
             chosen = sorted(
                 (row.num_bytes / 1e3, row.psnr)
                 for label, row in found.items()
-                if _series(label) == name
+                if series(label) == name
             )
             if chosen:
                 line = "-" if name in _LINES else ""
@@ -90,5 +90,6 @@ def bytes_at(rows: Sequence[Scored], psnr: float) -> float | None:
     return min((row.num_bytes for row in rows if row.psnr >= psnr), default=None)
 
 
-def _series(name: str) -> str:
+def series(name: str) -> str:
+    """What a point belongs to: its name up to the first space."""
     return name.split(" ", maxsplit=1)[0]

@@ -26,12 +26,13 @@ from ..hash_grid import HashGridLayout
 from ..training.config import SplatsConfig
 from ..training.method import SplatsMethod
 from ..training.parameters import Parameters
-from ..training.parametrization import Attributes
+from ..training.parametrization import Attributes, Pinhole
 from ..training.strategies import McmcStrategy
 from . import masks
 from .c3dgs_file import C3dgsModel, Geometry, write
 from .c3dgs_scene import C3dgsScene
 from .color_field import ColorField
+from .visibility import may_show
 
 _FIELD_DROPS = (5 / 30, 15 / 30, 25 / 30)
 _FIELD_DROP = 0.33
@@ -112,9 +113,7 @@ class C3dgsParametrization:
         radius = (start.means - center).norm(dim=1).quantile(0.9).clamp(min=1e-6)
         self.T_capture_field = Similarity(scale=float(radius), translation=center.double().cpu())
 
-    def attributes(
-        self, params: Parameters, *, viewmat: Float[Tensor, "4 4"], progress: float
-    ) -> Attributes:
+    def attributes(self, params: Parameters, *, view: Pinhole, progress: float) -> Attributes:
         """See `Parametrization`."""
         mask = masks.binary(params[masks.NAME])
         log_scales, quats = params["log_scales"], params["quats"]
@@ -123,17 +122,26 @@ class C3dgsParametrization:
             log_scales = self.quantizers["log_scales"](log_scales).values
             quats = self.quantizers["quats"](normalize(quats, dim=-1)).values
         means = params["means"]
-        camera = -viewmat[:3, :3].T @ viewmat[:3, 3]
-        directions = normalize(means.detach() - camera.detach(), dim=-1)
+        scales = log_scales.exp() * mask[:, None]
         return Attributes(
             means=means,
             quats=quats,
-            scales=log_scales.exp() * mask[:, None],
+            scales=scales,
             opacities=params["logit_opacities"].sigmoid() * mask,
-            colors=self.field(self._places(means.detach()), directions)[:, None],
+            colors=self._colors(means.detach(), scales.detach(), view)[:, None],
             sh_rest=None,
             sh_degree=0,
         )
+
+    def _colors(
+        self, means: Float[Tensor, "N 3"], scales: Float[Tensor, "N 3"], view: Pinhole
+    ) -> Float[Tensor, "N 3"]:
+        """Coefficients of what the view may show; zero for the rest, which costs no time."""
+        shown = may_show(means, scales, view).nonzero().flatten()
+        camera = -view.viewmat[:3, :3].T @ view.viewmat[:3, 3]
+        directions = normalize(means[shown] - camera.detach(), dim=-1)
+        found = self.field(self._places(means[shown]), directions)
+        return torch.zeros_like(means).index_copy(0, shown, found)
 
     def penalty(self, params: Parameters, *, progress: float) -> Tensor | None:
         """The mean mask (eq. 3)."""
