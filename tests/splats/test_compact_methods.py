@@ -160,7 +160,7 @@ def test_file_shows_what_training_has_shown(capture: Capture, name: str, tmp_pat
         assert scene.num_bytes == file.stat().st_size
         for index in capture.test:
             same = psnr(image(scene, moved[index]), image(trainee.renderable(), cameras()[index]))
-            assert same > 40, (file.name, same)  # observed at least 43 dB
+            assert same > 40, (file.name, same)
 
 
 def test_plain_file_holds_the_codes_of_training(capture: Capture, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_color_field_becomes_harmonics_that_any_format_holds(
     own, ply = open_scene(file), open_scene(tmp_path / "baked.ply")
     assert isinstance(own, C3dgsScene) and isinstance(ply, SplatScene)
     assert ply.gaussians.sh_degree == 3
-    for index in range(8):  # observed at least 45 dB: directions enter through degree 2
+    for index in range(8):  # not exact: a network is more than degree 3
         assert psnr(image(ply, moved[index]), image(own, moved[index])) > 35
 
 
