@@ -15,7 +15,9 @@ Points = Mapping[str, Mapping[str, Scored]]
 
 _HEADER = "Submethod,PSNR,SSIM,LPIPS,Size [Bytes],#Gaussians"
 _LINES = ("compact", "compress")
-"""Series whose points are joined: the name up to the first space."""
+"""Series whose points are joined."""
+_SEVERAL = (*_LINES, "SPZ")
+"""First words of names that make one series."""
 
 
 def write_tables(points: Points) -> list[Path]:
@@ -46,22 +48,23 @@ def draw(points: Points, path: Path = CHECKOUT / "docs" / "images" / "compact.pn
     figure, panels = pyplot.subplots(
         rows, columns, figsize=(5.2 * columns, 3.8 * rows), squeeze=False, layout="constrained"
     )
-    series = list(dict.fromkeys(_series(name) for found in points.values() for name in found))
-    colors = dict(
-        zip(series, [pyplot.get_cmap("tab10")(i % 10) for i in range(len(series))], strict=False)
-    )
+    shown = [name for found in points.values() for name in found if "," not in name]
+    colors = {
+        name: pyplot.get_cmap("tab10")(i % 10)
+        for i, name in enumerate(dict.fromkeys(series(name) for name in shown))
+    }
     for panel, (scene, found) in zip(panels.flat, points.items(), strict=False):
-        for name in series:
+        for name, color in colors.items():
             chosen = sorted(
                 (row.num_bytes / 1e3, row.psnr)
                 for label, row in found.items()
-                if _series(label) == name
+                if series(label) == name
             )
             if chosen:
                 line = "-" if name in _LINES else ""
                 marker = "o" if name in _LINES else "s"
                 xs, ys = zip(*chosen, strict=True)
-                panel.plot(xs, ys, line, marker=marker, color=colors[name], label=name)
+                panel.plot(xs, ys, line, marker=marker, color=color, label=name)
         panel.set(xscale="log", xlabel="file, kB", title=scene)
         panel.set_ylabel("held-out PSNR, dB")
         panel.grid(alpha=0.3, which="both")
@@ -90,5 +93,7 @@ def bytes_at(rows: Sequence[Scored], psnr: float) -> float | None:
     return min((row.num_bytes for row in rows if row.psnr >= psnr), default=None)
 
 
-def _series(name: str) -> str:
-    return name.split(" ", maxsplit=1)[0]
+def series(name: str) -> str:
+    """What a point is drawn and compared with: all sizes of a method, both versions of SPZ."""
+    first = name.split(" ", maxsplit=1)[0]
+    return first if first in _SEVERAL else name

@@ -20,7 +20,7 @@ from ..gaussians import Gaussians
 from ..training.config import SplatsConfig
 from ..training.method import SplatsMethod
 from ..training.parameters import Parameters
-from ..training.parametrization import Attributes, scheduled_degree
+from ..training.parametrization import Attributes, Pinhole, scheduled_degree
 from ..training.strategies import McmcStrategy
 from .codebooks import Codebook
 from .compact3d_file import write
@@ -74,9 +74,7 @@ class Compact3dParametrization:
         """Whether the codebooks are in use."""
         return self.codebooks["quats"].codes is not None
 
-    def attributes(
-        self, params: Parameters, *, viewmat: Float[Tensor, "4 4"], progress: float
-    ) -> Attributes:
+    def attributes(self, params: Parameters, *, view: Pinhole, progress: float) -> Attributes:
         """See `Parametrization`."""
         shown = {name: self._shown(params[name], name) for name in ATTRIBUTES}
         return Attributes(

@@ -15,14 +15,15 @@ class CompactConfig(SplatsConfig):
     """Most bytes of the scene file; at least 98 % of them are used. None: as `quality` asks."""
     quality: float | None = None
     """Decibels that rounding costs when it begins, of which training makes up for most; None takes
-    1, or what `target_size` allows."""
-    grow_until: float = 0.6
+    0.5, or what `target_size` allows."""
+    grow_until: float = 0.7
     """When the set of Gaussians stops changing but for what is left out."""
-    prune_at: float = 0.62
+    prune_at: float = 0.7
     """When Gaussians that contribute least are left out."""
-    idle_share: float = 0.008
-    """Share of all blending weight that is left out."""
-    quantize_from: float = 0.7
+    idle_share: float = 0.06
+    """Share of all blending weight that is left out: about half of the Gaussians, whose bits make
+    the others finer."""
+    quantize_from: float = 0.8
     """When all attributes are rounded to the grids of the file; the rest of the training adapts to
     them."""
     shrink: float = 0.008

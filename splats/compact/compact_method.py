@@ -28,12 +28,12 @@ from .precision import Precision
 
 _JUDGED_VIEWS = 4
 _WEIGHED_VIEWS = 200
-_DEFAULT_QUALITY = 1.0
-_BITS_PER_GAUSSIAN = 46
+_DEFAULT_QUALITY = 0.5
+_BITS_PER_GAUSSIAN = 60
 """What a Gaussian takes in a file, roughly: decides how many a target size is spent on."""
 _LATER_SAVING = 0.97
 """Size at the end over size when rounding begins, roughly: what training makes cheaper."""
-_SETTLING = 0.1
+_SETTLING = 0.3
 """Learning rates at the end over those when rounding begins: what is rounded shall settle."""
 
 logger = logging.getLogger(__name__)
@@ -209,7 +209,7 @@ class CompactMethod(SplatsMethod):
 
 def _kept_share(idle_share: float) -> float:
     """About how many Gaussians stay, by MCMC's distribution of weights."""
-    return 1 - min(0.6, 0.25 + 9 * idle_share)
+    return 1 - min(0.8, 0.14 + 1.5 * math.sqrt(idle_share))
 
 
 def _spread(indices: tuple[int, ...], count: int) -> list[int]:

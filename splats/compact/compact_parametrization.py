@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -14,7 +13,7 @@ from captures import Similarity
 
 from ..gaussians import Gaussians
 from ..training.parameters import Parameters
-from ..training.parametrization import Activation, Attributes
+from ..training.parametrization import Activation, Attributes, Pinhole
 from .grid import Grid, HarmonicsGrid
 from .precision import Precision, dead_zone
 
@@ -59,11 +58,9 @@ class QuantizedActivation(Activation):
         assert self.precision is not None
         return Grid(self.precision, self._to_file)
 
-    def attributes(
-        self, params: Parameters, *, viewmat: Float[Tensor, "4 4"], progress: float
-    ) -> Attributes:
+    def attributes(self, params: Parameters, *, view: Pinhole, progress: float) -> Attributes:
         """See `Parametrization`."""
-        plain = super().attributes(params, viewmat=viewmat, progress=progress)
+        plain = super().attributes(params, view=view, progress=progress)
         if self.precision is None:
             return plain
         with torch.no_grad():

@@ -26,9 +26,8 @@ ATTRIBUTES: tuple[str, ...] = (
 """What has a step of its own; names of the fields of `Precision`."""
 THIN = 2.0
 """See `Steps.thin`: measured, the smallest scale's rounding shows 6 dB less on fox."""
-DEAD_ZONE = 0.62
-"""Harmonics below this many steps round to zero, as the file coder's trade of error for bits does.
-"""
+TRADE = 0.1
+"""Squared steps that the file coder gives up for a bit, see `vq.plan.fit`."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +157,15 @@ def _rounded_harmonics(
     return (units @ directions * step + mean).reshape(shN.shape), bits
 
 
-def dead_zone(x: Tensor) -> Tensor:
-    """Nearest integers, those of small numbers zero; see `DEAD_ZONE`."""
-    return torch.where(x.abs() < DEAD_ZONE, torch.zeros_like(x), x.round())
+def dead_zone(x: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
+    """Nearest integers, but zero where the error of zero costs less than the bits of one.
+
+    The coder of the file rounds so, one number after the other; here a column's share p of numbers
+    that are not zero stands for what it has learned, with which a one costs log2((1 - p) / p) bits
+    more than a zero, and its sign another.
+    """
+    size, edge = x.abs(), x.new_tensor(0.5)
+    for _ in range(2):
+        share = (size > edge).float().mean(dim=0).clamp(1e-6, 0.5)
+        edge = 0.5 + 0.5 * TRADE * (((1 - share) / share).log2() + 1)
+    return torch.where(size < edge, torch.zeros_like(x), x.round())

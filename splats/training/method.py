@@ -26,7 +26,7 @@ from .kernels import native_kernels, one_torch_thread
 from .losses import photometric_loss
 from .optimizer import SelectiveAdam
 from .parameters import NAMES, Parameters
-from .parametrization import Activation, Parametrization
+from .parametrization import Activation, Parametrization, Pinhole
 from .sampling import Target, Targets, ViewOrder
 from .strategies import (
     DefaultConfig,
@@ -166,8 +166,9 @@ class SplatsMethod:
         if self._poses is not None:
             viewmat = self._poses(viewmat[0], position)[None]
         background = self._background(target)
-        shown = self.parametrization.attributes(self.params, viewmat=viewmat[0], progress=progress)
         height, width = target.image.shape[:2]
+        view = Pinhole(viewmat[0], target.K[0], width, height)
+        shown = self.parametrization.attributes(self.params, view=view, progress=progress)
         images, _, meta = rasterization(
             shown.means,
             shown.quats,

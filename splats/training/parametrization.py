@@ -19,6 +19,20 @@ from .parameters import Parameters
 
 
 @dataclass(frozen=True)
+class Pinhole:
+    """The camera of a training image."""
+
+    viewmat: Float[Tensor, "4 4"]
+    """World to camera."""
+    K: Float[Tensor, "3 3"]
+    """Intrinsics in pixels."""
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+
+
+@dataclass(frozen=True)
 class Attributes:
     """N Gaussians as the rasteriser takes them, differentiable."""
 
@@ -42,14 +56,12 @@ class Attributes:
 class Parametrization(Protocol):
     """How parameters become Gaussians, what that costs, and how it follows the training."""
 
-    def attributes(
-        self, params: Parameters, *, viewmat: Float[Tensor, "4 4"], progress: float
-    ) -> Attributes:
+    def attributes(self, params: Parameters, *, view: Pinhole, progress: float) -> Attributes:
         """What the next image shows.
 
         Args:
             params: The Gaussians under training.
-            viewmat: World to camera of the view that is rendered.
+            view: What is rendered.
             progress: Spent share of the budget, in [0, 1).
         """
         ...
@@ -90,9 +102,7 @@ class Activation:
     def __init__(self, sh_degree: int) -> None:
         self.sh_degree = sh_degree
 
-    def attributes(
-        self, params: Parameters, *, viewmat: Float[Tensor, "4 4"], progress: float
-    ) -> Attributes:
+    def attributes(self, params: Parameters, *, view: Pinhole, progress: float) -> Attributes:
         """See `Parametrization`."""
         return Attributes(
             means=params["means"],

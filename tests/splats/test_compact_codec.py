@@ -104,6 +104,10 @@ def method(capture: Capture, **options: object) -> CompactMethod:
         "max_gaussians": 500,
         "refine_every": 10,
         "sh_degree": 1,
+        "grow_until": 0.6,
+        "prune_at": 0.62,
+        "idle_share": 0.01,
+        "quantize_from": 0.7,
     }
     config = CompactConfig(**defaults | options)  # pyright: ignore[reportArgumentType]
     return CompactMethod.create(config, capture, device=CPU, seed=1)

@@ -24,11 +24,14 @@ from splats.compact.c3dgs_file import KIND, read
 from splats.compact.c3dgs_scene import C3dgsScene
 from splats.compact.codebooks import Codebook
 from splats.compact.compact3d import Compact3dConfig, Compact3dMethod
+from splats.compact.visibility import may_show
 from splats.gaussians import Gaussians
+from splats.rasterizer import rasterization
 from splats.scene import SplatScene
 from splats.training.method import SplatsMethod
 from splats.training.optimizer import SelectiveAdam
 from splats.training.parameters import Parameters
+from splats.training.parametrization import Pinhole
 from vq.asset import open_asset
 
 SIZE = 40
@@ -157,7 +160,7 @@ def test_file_shows_what_training_has_shown(capture: Capture, name: str, tmp_pat
         assert scene.num_bytes == file.stat().st_size
         for index in capture.test:
             same = psnr(image(scene, moved[index]), image(trainee.renderable(), cameras()[index]))
-            assert same > 40, (file.name, same)  # observed at least 43 dB
+            assert same > 40, (file.name, same)
 
 
 def test_plain_file_holds_the_codes_of_training(capture: Capture, tmp_path: Path) -> None:
@@ -204,7 +207,7 @@ def test_color_field_becomes_harmonics_that_any_format_holds(
     own, ply = open_scene(file), open_scene(tmp_path / "baked.ply")
     assert isinstance(own, C3dgsScene) and isinstance(ply, SplatScene)
     assert ply.gaussians.sh_degree == 3
-    for index in range(8):  # observed at least 45 dB: directions enter through degree 2
+    for index in range(8):  # not exact: a network is more than degree 3
         assert psnr(image(ply, moved[index]), image(own, moved[index])) > 35
 
 
@@ -276,3 +279,23 @@ def test_damaged_files_are_refused(capture: Capture, tmp_path: Path) -> None:
         target.write_bytes(broken)
         with pytest.raises(ValueError):
             formats.load(target)
+
+
+def test_what_a_view_may_show_holds_all_that_is_drawn() -> None:
+    """And leaves out most of what is not, in front of the camera and behind."""
+    generator = torch.Generator().manual_seed(3)
+    count = 4000
+    means = 3 * torch.randn(count, 3, generator=generator)
+    scales = (torch.randn(count, 3, generator=generator) - 3).exp()
+    quats = torch.randn(count, 4, generator=generator)
+    view = cameras(1)
+    viewmats, Ks = view.viewmats.float(), view.Ks.float()
+    _, _, meta = rasterization(
+        means, quats, scales, torch.ones(count), torch.rand(count, 3), viewmats, Ks, SIZE, SIZE,
+        near_plane=1e-3, packed=False,
+    )  # fmt: skip
+    drawn = meta["radii"][0, :, 0] > 0
+    found = may_show(means, scales, Pinhole(viewmats[0], Ks[0], SIZE, SIZE))
+    assert 0 < drawn.sum() < count / 2
+    assert not (drawn & ~found).any()
+    assert found.sum() < 1.5 * drawn.sum()
