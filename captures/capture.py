@@ -78,6 +78,15 @@ class Capture:
         """The decoded image `index`, undistorted and at the capture's resolution."""
         return self.load_view(index)
 
+    def require_training_photos(self) -> None:
+        """Refuse to be trained on without any photo for it.
+
+        Raises:
+            ValueError: `train` is empty.
+        """
+        if not self.train:
+            raise ValueError(f"{self.source} has no training images; use a larger --test-every.")
+
     def preload(self, indices: Sequence[int] | None = None, *, num_threads: int = 2) -> None:
         """Decode `indices` (all by default) ahead of their first use, as many as the cache keeps.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -62,3 +64,33 @@ class Similarity:
         viewmats[:, :3, :3] = rotations
         viewmats[:, :3, 3] = self.scale * cameras.viewmats[:, :3, 3] - rotations @ self.translation
         return replace(cameras, viewmats=viewmats)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, for the headers of files."""
+        return {
+            "scale": self.scale,
+            "rotation": self.rotation.tolist(),
+            "translation": self.translation.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Similarity:
+        """What `to_json` wrote.
+
+        Raises:
+            ValueError: A part is missing, or of another shape.
+        """
+        try:
+            rotation = torch.tensor(value["rotation"], dtype=torch.float64)
+            translation = torch.tensor(value["translation"], dtype=torch.float64)
+            scale = float(value["scale"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"no similarity, `scale`, `rotation`, `translation`: {error}."
+            ) from None
+        if rotation.shape != (3, 3) or translation.shape != (3,):
+            raise ValueError(
+                "a similarity must hold a 3 x 3 `rotation` and 3 numbers of `translation`, got "
+                f"{list(rotation.shape)} and {list(translation.shape)}."
+            )
+        return cls(scale, rotation, translation)

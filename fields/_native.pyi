@@ -236,3 +236,59 @@ def vm_backward(
     samples: int,
 ) -> None:
     """Adds the gradients of `vm_forward` to zeroed arrays."""
+
+def march_count(
+    origins: int,
+    directions: int,
+    begins: int,
+    counts: int,  # int64 [rays]
+    occupied: int,  # uint8 [n, n, n]
+    low_and_scale: int,
+    resolution: int,
+    step: float,
+    out: int,  # int64 [rays]
+    rays: int,
+) -> None:
+    """Steps of each ray in occupied cells."""
+
+def march_write(
+    origins: int,
+    directions: int,
+    begins: int,
+    counts: int,  # int64 [rays]
+    occupied: int,  # uint8 [n, n, n]
+    low_and_scale: int,
+    resolution: int,
+    step: float,
+    offsets: int,  # int64 [rays + 1]
+    out: int,
+    rays: int,
+) -> None:
+    """Distances at which those steps begin."""
+
+def cubes_count(
+    points: int,
+    coarse: int,  # int32 [side, side, side]
+    bricks: int,  # int32 [bricks, 8, 8, 8]
+    side: int,
+    low_and_pitch: int,
+    half: float,
+    out: int,  # int64 [count]
+    count: int,
+) -> None:
+    """Cubes that cover each point."""
+
+def cubes_write(
+    points: int,
+    coarse: int,  # int32 [side, side, side]
+    bricks: int,  # int32 [bricks, 8, 8, 8]
+    side: int,
+    low_and_pitch: int,
+    half: float,
+    offsets: int,  # int64 [count + 1]
+    cubes: int,  # int32 [pairs]
+    local: int,
+    weights: int,
+    count: int,
+) -> None:
+    """Those cubes, where in them the points lie, and their shares."""

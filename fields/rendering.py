@@ -17,6 +17,8 @@ from .volume import RayColors, render_weights
 
 SHADED_WEIGHT = 1e-4
 """Samples below this share of a pixel are left out."""
+_AT_ONCE = 1 << 13
+"""Rays whose samples are held at a time."""
 
 
 @runtime_checkable
@@ -62,5 +64,9 @@ class SampledField:
         return self.field.bounds()
 
     def render_rays(self, rays: Rays) -> RayColors:
-        """See `RayRenderer`."""
-        return render_field(self.field, self.sampler.sample(rays), rays)
+        """See `RayRenderer`; some thousand rays at a time."""
+        parts = [rays[i : i + _AT_ONCE] for i in range(0, len(rays), _AT_ONCE)]
+        seen = [
+            render_field(self.field, self.sampler.sample(part), part) for part in parts or [rays]
+        ]
+        return RayColors.joined(seen)

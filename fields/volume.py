@@ -9,6 +9,7 @@ same functions as native code.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +37,17 @@ class RayColors:
     def over(self, background: Float[Tensor, "*rays 3"]) -> Float[Tensor, "R 3"]:
         """Colours over a background, one for all rays or one for each."""
         return self.colors + (1 - self.opacities)[:, None] * background
+
+    @classmethod
+    def joined(cls, parts: Sequence[RayColors]) -> RayColors:
+        """The rays of several parts, one after the other; without distortions."""
+        medians = [part.median_distances for part in parts if part.median_distances is not None]
+        return cls(
+            torch.cat([part.colors for part in parts]),
+            torch.cat([part.opacities for part in parts]),
+            torch.cat([part.distances for part in parts]),
+            torch.cat(medians) if len(medians) == len(parts) else None,
+        )
 
 
 def composite(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from captures import Similarity
-from runs import RunDirectory
+from splats.scene import scene_file
 from vq.asset import AssetWriter, open_asset
 
 from ..scene import FieldScene
@@ -43,13 +43,7 @@ def save_nerfacto(
     sizes = asdict(model.config)
     writer = AssetWriter(
         KIND,
-        frame={
-            "T_source_field": {
-                "scale": moved.scale,
-                "rotation": moved.rotation.tolist(),
-                "translation": moved.translation.tolist(),
-            }
-        },
+        frame={"T_source_field": moved.to_json()},
         properties={
             "num_primitives": model.num_primitives,
             "num_images": model.num_images,
@@ -88,12 +82,7 @@ def load_nerfacto(path: Path) -> tuple[Nerfacto, Similarity]:
             model = Nerfacto(config, images, opaque=bool(header.properties["opaque"]))
             arrays = {k: torch.from_numpy(v.astype(np.float32)) for k, v in asset.arrays().items()}
             model.load_state_dict(arrays)
-            values = header.frame["T_source_field"]
-            similarity = Similarity(
-                float(values["scale"]),
-                torch.tensor(values["rotation"], dtype=torch.float64).reshape(3, 3),
-                torch.tensor(values["translation"], dtype=torch.float64).reshape(3),
-            )
+            similarity = Similarity.from_json(header.frame["T_source_field"])
         except (KeyError, TypeError, IndexError, AttributeError, RuntimeError, ValueError) as error:
             raise ValueError(f"{path} lacks what a nerfacto field needs: {error}.") from None
     for name, values in model.state_dict().items():
@@ -109,12 +98,7 @@ def load_scene(path: str | Path, *, device: torch.device | str = "cpu") -> Field
         FileNotFoundError: Nothing there, or a run that has no scene yet.
         ValueError: No asset of this kind, or a damaged one.
     """
-    file = Path(path)
-    if file.is_dir():
-        found = RunDirectory.open(file).scene_file
-        if found is None:
-            raise FileNotFoundError(f"{file} has no scene file yet; go on with --resume.")
-        file = found
+    file = scene_file(Path(path))
     model, similarity = load_nerfacto(file)
     return FieldScene(model.to(device), device=device, T_scene_field=similarity, path=file)
 

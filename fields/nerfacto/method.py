@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from captures import Capture, psnr
-from captures.evaluation import BACKGROUNDS, choose_background
+from captures import Capture
+from captures.evaluation import preview_scores
 from splats.training.optimizer import SelectiveAdam
 
 from ..scene import FieldScene
-from ..training import RayBatches
+from ..training import RayBatches, random_background
 from .config import NerfactoConfig
 from .files import save_nerfacto
 from .losses import distortion_loss, interlevel_loss
@@ -54,8 +53,7 @@ class NerfactoMethod:
         Raises:
             ValueError: Nothing to train on.
         """
-        if not capture.train:
-            raise ValueError(f"{capture.source} has no training images; use a larger --test-every.")
+        capture.require_training_photos()
         return cls(config, capture, device=device, seed=seed)
 
     def __init__(
@@ -97,7 +95,7 @@ class NerfactoMethod:
             anneal=_anneal(progress),
             jitter=self._random,
         )
-        background = self._background(len(rays), batch.alphas is not None)
+        background = random_background(config.background, batch, generator=self._random)
         truth = batch.over(background).to(self.device)
         error = (found.over(background.to(self.device)) - truth).square().mean()
         last = levels[-1]
@@ -122,14 +120,6 @@ class NerfactoMethod:
         self._waited = 0
         return True
 
-    def _background(self, count: int, transparent: bool) -> Float[Tensor, "R 3"]:
-        kind = self.config.background
-        if kind == "auto":
-            kind = "random" if transparent else "black"
-        if kind == "random":
-            return torch.rand(count, 3, generator=self._random)
-        return torch.full((count, 3), float(kind == "white"))
-
     # ------------------------------------------------------------------- what a run asks for
 
     @property
@@ -139,18 +129,8 @@ class NerfactoMethod:
 
     def preview(self) -> dict[str, float]:
         """Mean PSNR over a few held-out views, on the background that `eval` takes."""
-        scene = self.renderable()
-        background = torch.tensor(
-            BACKGROUNDS[choose_background(self.capture, self.config.background)]
-        )
-        scores = []
-        for index in self.capture.test[:_PREVIEW_VIEWS]:
-            view = self.capture.view(index)
-            camera = self.capture.cameras[index]
-            output = scene.render(camera, channels=("rgb",), background=background)
-            image = output.channel("rgb")[0].cpu()
-            scores.append(float(psnr(image, view.over(background), mask=view.mask)))
-        return {"psnr": sum(scores) / len(scores)} if scores else {}
+        kind = self.config.background
+        return preview_scores(self.renderable(), self.capture, setting=kind, views=_PREVIEW_VIEWS)
 
     def renderable(self) -> FieldScene:
         """The current scene in the capture's frame; it changes as training goes on."""

@@ -142,13 +142,7 @@ class Nerfacto(nn.Module):
     def render_rays(self, rays: Rays) -> RayColors:
         """See `RayRenderer`; some thousand rays at a time."""
         parts = [self.trace(rays[i : i + _AT_ONCE])[0] for i in range(0, len(rays), _AT_ONCE)]
-        medians = [part.median_distances for part in parts if part.median_distances is not None]
-        return RayColors(
-            torch.cat([part.colors for part in parts]),
-            torch.cat([part.opacities for part in parts]),
-            torch.cat([part.distances for part in parts]),
-            torch.cat(medians),
-        )
+        return RayColors.joined(parts)
 
 
 _AT_ONCE = 4096

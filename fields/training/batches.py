@@ -130,3 +130,19 @@ def _interesting(view: View) -> Bool[Tensor, "P"]:
         return torch.ones(height * width, dtype=torch.bool)
     radius = max(2, round(_MARGIN * height))
     return spread(view.alpha > 0, radius).flatten()
+
+
+def random_background(
+    kind: str, batch: Batch, *, generator: torch.Generator
+) -> Float[Tensor, "R 3"]:
+    """What is behind the field on each ray of a batch.
+
+    Args:
+        kind: "black", "white", "random", or "auto": random behind photos with alpha, else black.
+        batch: The rays.
+        generator: Of random colors.
+    """
+    count = len(batch.rays)
+    if kind == "random" or (kind == "auto" and batch.alphas is not None):
+        return torch.rand(count, 3, generator=generator)
+    return torch.full((count, 3), float(kind == "white"))

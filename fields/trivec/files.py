@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from captures import Similarity
-from runs import RunDirectory
+from splats.scene import scene_file
 from vq.asset import Asset, AssetWriter, open_asset
 from vq.plan import VectorCodec
 
@@ -148,11 +148,7 @@ def _writer(field: TrivecField, T_source_field: Similarity) -> AssetWriter:
             "low": tree.low.tolist(),
             "side": tree.side,
             "unit": field.unit,
-            "T_source_field": {
-                "scale": T_source_field.scale,
-                "rotation": T_source_field.rotation.tolist(),
-                "translation": T_source_field.translation.tolist(),
-            },
+            "T_source_field": T_source_field.to_json(),
         },
         properties={
             "num_primitives": len(field),
@@ -182,13 +178,7 @@ def load_scene(path: str | Path, *, device: torch.device | str = "cpu") -> Field
     """
     if torch.device(device).type != "cpu":
         logger.info("Tri-vector fields render on the CPU, whatever the device.")
-    path = Path(path)
-    file = path
-    if path.is_dir():
-        found = RunDirectory.open(path).scene_file
-        if found is None:
-            raise FileNotFoundError(f"{path} has no scene file yet; go on with --resume.")
-        file = found
+    file = scene_file(Path(path))
     field, similarity = load_trivec(file)
     return FieldScene(TrivecRenderer(field), T_scene_field=similarity, path=file)
 
@@ -203,7 +193,7 @@ def load_trivec(path: Path) -> tuple[TrivecField, Similarity]:
         if asset.header.kind != KIND:
             raise ValueError(f"{path} holds {asset.header.kind!r}, expected {KIND!r}.")
         try:
-            return _field(asset), _similarity(asset.header.frame["T_source_field"])
+            return _field(asset), Similarity.from_json(asset.header.frame["T_source_field"])
         except (KeyError, TypeError, IndexError, RuntimeError) as error:
             raise ValueError(f"{path} lacks what a tri-vector field needs: {error}.") from None
 
@@ -259,11 +249,3 @@ def _coded_parameters(
     counts = torch.from_numpy(rows.counts.astype(np.int64)).clamp(min=1)
     ranks = (-(-counts // 8) * 8).byte()
     return *parameters_of(rows, rank=rank), ranks
-
-
-def _similarity(values: dict[str, Any]) -> Similarity:
-    rotation = torch.tensor(values["rotation"], dtype=torch.float64)
-    translation = torch.tensor(values["translation"], dtype=torch.float64)
-    if rotation.shape != (3, 3) or translation.shape != (3,):
-        raise ValueError("`T_source_field` must hold a 3 x 3 rotation and 3 numbers.")
-    return Similarity(float(values["scale"]), rotation, translation)

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from captures import Capture, psnr
-from captures.evaluation import BACKGROUNDS, choose_background
+from captures import Capture
+from captures.evaluation import preview_scores
 from splats.training.kernels import one_torch_thread
 from splats.training.optimizer import SelectiveAdam
 
 from ..scene import FieldScene
-from ..training import Hull, RayBatches, carve
+from ..training import Hull, RayBatches, carve, random_background
 from .compaction import OFFSETS, Rounding, compacted, noise_bank
 from .config import TrivecConfig
 from .field import TrivecField
@@ -27,7 +26,6 @@ from .refinement import fresh, joined, missing_neighbors, occupancy_masks, subdi
 from .renderer import TrivecRenderer
 from .sensitivity import measure_sensitivity
 
-_PREVIEW_VIEWS = 4
 _PARAMETERS = ("vectors", "densities", "colors")
 _ARRAYS = (*_PARAMETERS, "masks", "ranks")
 _MASK_EVERY = 0.02
@@ -64,8 +62,7 @@ class TrivecMethod:
         Raises:
             ValueError: Nothing to train on, or alpha that leaves no space for an object.
         """
-        if not capture.train:
-            raise ValueError(f"{capture.source} has no training images; use a larger --test-every.")
+        capture.require_training_photos()
         if device.type != "cpu":
             logger.info("Tri-vector fields are trained on the CPU, whatever the device.")
         return cls(config, capture, seed=seed)
@@ -116,7 +113,7 @@ class TrivecMethod:
         self._set_learning_rates(progress)
         batch = self._batches.next()
         shares = torch.rand(len(batch.rays), generator=self._random)
-        background = self._background(len(batch.rays), batch.alphas is not None)
+        background = random_background(self.config.background, batch, generator=self._random)
         found, seen = self._renderer().trace(batch.rays, shares)
         loss = (found.over(background) - batch.over(background)).square().mean()
         loss.backward()
@@ -137,14 +134,6 @@ class TrivecMethod:
         return TrivecRenderer(
             replace(field, **dict(zip(_PARAMETERS, moved, strict=True))), step=step
         )
-
-    def _background(self, count: int, transparent: bool) -> Float[Tensor, "R 3"]:
-        kind = self.config.background
-        if kind == "auto":
-            kind = "random" if transparent else "black"
-        if kind == "random":
-            return torch.rand(count, 3, generator=self._random)
-        return torch.full((count, 3), float(kind == "white"))
 
     def _set_learning_rates(self, progress: float) -> None:
         config = self.config
@@ -242,17 +231,7 @@ class TrivecMethod:
 
     def preview(self) -> dict[str, float]:
         """Mean PSNR over a few held-out views, on the background that `eval` takes."""
-        scene = self.renderable()
-        name = choose_background(self.capture, self.config.background)
-        background = torch.tensor(BACKGROUNDS[name])
-        scores = []
-        for index in self.capture.test[:_PREVIEW_VIEWS]:
-            view = self.capture.view(index)
-            camera = self.capture.cameras[index]
-            output = scene.render(camera, channels=("rgb",), background=background)
-            truth = view.over(background)
-            scores.append(float(psnr(output.channel("rgb")[0], truth, mask=view.mask)))
-        return {"psnr": sum(scores) / len(scores)} if scores else {}
+        return preview_scores(self.renderable(), self.capture, setting=self.config.background)
 
     def snapshot(self) -> TrivecField:
         """The current field without gradients; it changes as training goes on."""

@@ -131,7 +131,7 @@ def write(
             "packed": not post_process,
             "layout": asdict(model.field.layout),
             "hidden": model.field.hidden,
-            "T_source_field": _similarity_to_json(T_source_capture.compose(model.T_scene_field)),
+            "T_source_field": T_source_capture.compose(model.T_scene_field).to_json(),
         },
         provenance=dict(provenance or {}),
     )
@@ -289,7 +289,7 @@ def _model(asset: Asset, path: Path) -> C3dgsModel:
     if weights.shape != (sum(r * c for r, c in field.sizes),) or not np.isfinite(weights).all():
         raise FormatError(path, "they do not fit the network.", field="weights")
     _load_field(field, arrays["grid"].astype(np.float32), weights)
-    similarity = _similarity_from_json(facts["T_source_field"])
+    similarity = Similarity.from_json(facts["T_source_field"])
     chosen = torch.from_numpy(indices.astype(np.int64))
     shape_codes = {
         name: torch.from_numpy(arrays[name].astype(np.float32))
@@ -323,19 +323,3 @@ def _load_field(field: ColorField, table: NDArray[Any], weights: NDArray[Any]) -
     parts = torch.from_numpy(weights).split([rows * columns for rows, columns in field.sizes])
     for target, part in zip(field.weights, parts, strict=True):
         target.copy_(part.reshape(target.shape))
-
-
-def _similarity_to_json(similarity: Similarity) -> dict[str, Any]:
-    return {
-        "scale": similarity.scale,
-        "rotation": similarity.rotation.tolist(),
-        "translation": similarity.translation.tolist(),
-    }
-
-
-def _similarity_from_json(value: Any) -> Similarity:
-    return Similarity(
-        float(value["scale"]),
-        torch.tensor(value["rotation"], dtype=torch.float64),
-        torch.tensor(value["translation"], dtype=torch.float64),
-    )

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from captures import Capture, Renderable, psnr
-from captures.evaluation import BACKGROUNDS, choose_background
+from captures import Capture, Renderable
+from captures.evaluation import preview_scores
 
 from ..formats import save
 from ..formats.fwa import FwaOptions
@@ -37,8 +37,6 @@ from .strategies import (
     Strategy,
 )
 
-_PREVIEW_VIEWS = 4
-
 logger = logging.getLogger(__name__)
 
 
@@ -56,8 +54,7 @@ class SplatsMethod:
         Raises:
             ValueError: nothing to train on, or settings that the capture cannot serve.
         """
-        if not capture.train:
-            raise ValueError(f"{capture.source} has no training images; use a larger --test-every.")
+        capture.require_training_photos()
         return cls(_completed(config, capture), capture, device=device, seed=seed)
 
     def __init__(
@@ -224,17 +221,7 @@ class SplatsMethod:
 
     def preview(self) -> dict[str, float]:
         """Mean PSNR over a few held-out views, on the background that `eval` takes."""
-        scene = self.renderable()
-        name = choose_background(self.capture, self.config.background)
-        background = torch.tensor(BACKGROUNDS[name])
-        scores = []
-        for index in self.capture.test[:_PREVIEW_VIEWS]:
-            view = self.capture.view(index)
-            camera = self.capture.cameras[index]
-            output = scene.render(camera, channels=("rgb",), background=background)
-            image = output.channel("rgb")[0].cpu()
-            scores.append(float(psnr(image, view.over(background), mask=view.mask)))
-        return {"psnr": sum(scores) / len(scores)} if scores else {}
+        return preview_scores(self.renderable(), self.capture, setting=self.config.background)
 
     def gaussians(self) -> Gaussians:
         """The scene so far, detached, in the capture's frame."""

@@ -1,0 +1,126 @@
+"""Fields with an occupancy grid as assets.
+
+Arrays: every parameter by its name, every float32 bit of it, and `occupied`, the bits of the cells
+that are drawn (x slowest, eight to a byte, the first the highest). The header's properties hold the
+field's own description and the sampler's step and threshold, its frame the sampler's box and the
+similarity from the field's axes to the scene's.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from captures import Similarity
+from splats.scene import scene_file
+from vq.asset import AssetWriter, open_asset
+
+from ..rendering import SampledField
+from ..samplers import OccupancyGrid
+from ..scene import FieldScene
+from .contract import GridField
+
+_LARGEST = 1 << 27
+"""Most numbers in one array of a file that is believed."""
+_MAX_CELLS = 512
+
+
+def save_grid_field(
+    field: GridField,
+    sampler: OccupancyGrid,
+    path: Path,
+    *,
+    T_source_field: Similarity | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a field and the cells that are drawn.
+
+    Raises:
+        FileExistsError: `path` exists and `overwrite` is False.
+        ValueError: A parameter is not finite.
+    """
+    writer = AssetWriter(
+        field.KIND,
+        frame={
+            "bounds": sampler.bounds.tolist(),
+            "T_source_field": (T_source_field or Similarity()).to_json(),
+        },
+        properties={
+            "num_primitives": field.num_primitives,
+            "num_parameters": field.num_parameters,
+            "step": sampler.step,
+            "cells": sampler.resolution,
+            "field": field.description(),
+        },
+        provenance={"program": "fieldwright"},
+    )
+    for name, values in field.state_dict().items():
+        array = values.detach().cpu().numpy()
+        if array.dtype == np.float32 and not np.isfinite(array).all():
+            raise ValueError(f"`{name}` holds NaN or infinity; such a field cannot be written.")
+        codec = "planes" if array.dtype == np.float32 else "adaptive"
+        writer.array(name, writer.encode(name, np.ascontiguousarray(array), codec))
+    bits = np.packbits(sampler.occupied.cpu().numpy().reshape(-1))
+    writer.array("occupied", writer.encode("occupied", bits, "adaptive"))
+    return writer.write(path, overwrite=overwrite)
+
+
+def load_grid_field(
+    kind: type[GridField], path: Path
+) -> tuple[GridField, OccupancyGrid, Similarity]:
+    """The field in a file, where it is drawn, and the similarity from its frame to the scene's.
+
+    Raises:
+        ValueError: No asset of this kind, or a damaged one.
+    """
+    with open_asset(path) as asset:
+        header = asset.header
+        if header.kind != kind.KIND:
+            raise ValueError(f"{path} holds {header.kind!r}, expected {kind.KIND!r}.")
+        try:
+            arrays = {name: torch.from_numpy(values) for name, values in asset.arrays().items()}
+            bits = arrays.pop("occupied")
+            shapes = {name: tuple(values.shape) for name, values in arrays.items()}
+            if max(map(math.prod, shapes.values()), default=0) > _LARGEST:
+                raise ValueError("an array holds more numbers than a field may have")
+            field = kind.blank(header.properties["field"], shapes)
+            field.load_state_dict(arrays)
+            sampler = _sampler(header.frame["bounds"], header.properties, bits.numpy())
+            similarity = Similarity.from_json(header.frame["T_source_field"])
+        except (KeyError, TypeError, IndexError, AttributeError, RuntimeError, ValueError) as error:
+            raise ValueError(f"{path} lacks what a {kind.KIND} field needs: {error}.") from None
+    for name, values in field.named_parameters():
+        if not bool(torch.isfinite(values).all()):
+            raise ValueError(f"{path}: `{name}` holds numbers that are not finite.")
+    return field.requires_grad_(False), sampler, similarity
+
+
+def load_grid_scene(
+    kind: type[GridField], path: str | Path, *, device: torch.device | str = "cpu"
+) -> FieldScene:
+    """The scene in an asset file, or that of a run directory; it renders on the CPU.
+
+    Raises:
+        FileNotFoundError: Nothing there, or a run that has no scene yet.
+        ValueError: No asset of this kind, or a damaged one.
+    """
+    del device
+    file = scene_file(Path(path))
+    field, sampler, similarity = load_grid_field(kind, file)
+    num_bytes = sum(parameter.nbytes for parameter in field.parameters())
+    renderer = SampledField(field, sampler, num_bytes, field.num_primitives)
+    return FieldScene(renderer, T_scene_field=similarity, path=file)
+
+
+def _sampler(bounds: object, properties: dict, bits: np.ndarray) -> OccupancyGrid:
+    cells = int(properties["cells"])
+    if not 1 <= cells <= _MAX_CELLS:
+        raise ValueError(f"`cells` must be 1 to {_MAX_CELLS}, got {cells}")
+    box = torch.tensor(bounds, dtype=torch.float32).reshape(2, 3)
+    sampler = OccupancyGrid(box, step=float(properties["step"]), resolution=cells)
+    flags = np.unpackbits(bits, count=cells**3).astype(bool)
+    sampler.occupied = torch.from_numpy(flags).view(cells, cells, cells)
+    return sampler

@@ -1,0 +1,88 @@
+"""`fieldwright train strivec`: local tensors from posed photos."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splats.formats import load
+
+from ..grids import GridField, GridMethod, load_grid_scene
+from ..scene import FieldScene
+from ..tensorf import TensorfConfig, TensorfField
+from ..training import Hull
+from .config import StrivecConfig
+from .field import StrivecField
+
+_COARSE_NODES, _COARSE_RANK = 64, 8
+
+logger = logging.getLogger(__name__)
+
+
+class StrivecMethod(GridMethod):
+    """Trains a `StrivecField` on one capture; see `GridMethod`.
+
+    Tensors are placed along points: those of a file, or the cells that hold something once a small
+    TensoRF has been trained for a moment.
+    """
+
+    Config = StrivecConfig
+    Field = StrivecField
+
+    def start(self, hull: Hull, unit: float) -> GridField:
+        """See `GridMethod`."""
+        box = torch.stack([hull.low, hull.low + hull.side])
+        if self.config.points is not None:
+            return self._along(self._given_points(self.config.points), box, unit)
+        coarse = TensorfConfig(
+            density_rank=_COARSE_RANK,
+            color_rank=_COARSE_RANK,
+            features=self.config.features,
+            width=self.config.width,
+            first_nodes=_COARSE_NODES,
+            nodes=_COARSE_NODES,
+            sparsity=0.0,
+        )
+        return TensorfField.drawn(coarse, box, unit, generator=self.random)
+
+    def _given_points(self, path: Path) -> Float[Tensor, "P 3"]:
+        """The points of a file in the capture's frame."""
+        points = load(path).means
+        if len(points) == 0:
+            raise ValueError(f"`points` {path} holds no point; expected at least one.")
+        return self.capture.T_source_capture.inverse().apply(points.float())
+
+    def _along(self, points: Tensor, box: Tensor, unit: float) -> StrivecField:
+        field = StrivecField.along(points, self.config, box, unit, generator=self.random)
+        counts = ", ".join(str(len(scale.cells)) for scale in field.each())
+        logger.info("%d points, covered by %s tensors.", len(points), counts)
+        return field
+
+    def reshape(self, progress: float) -> None:
+        """See `GridMethod`; the coarse stage ends with the tensors' beginning."""
+        if isinstance(self.field, TensorfField) and progress >= self.config.coarse_until:
+            self.sampler.update(self.field.density, generator=self.random)
+            points = self.sampler.dense_points()
+            if len(points) == 0:
+                raise ValueError(
+                    "the coarse stage found nothing: no cell is dense. Give it a larger share with "
+                    "--coarse-until, or place the tensors along --points."
+                )
+            self.take(self._along(points, self.field.box, self.field.unit))
+            self.since = progress
+        super().reshape(progress)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `GridMethod`."""
+        self.Field = TensorfField if "decomposition" in state["description"] else StrivecField
+        super().load_state_dict(state)
+
+
+def load_scene(path: str | Path, *, device: torch.device | str = "cpu") -> FieldScene:
+    """See `load_grid_scene`."""
+    return load_grid_scene(StrivecField, path, device=device)
