@@ -107,6 +107,18 @@ class ArchiveFiles:
         entry = self._entries.get(name)
         if entry is None:
             raise self.fail(META, f"the file {name!r} is missing in the archive", field="files")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise self.fail(
+                name,
+                f"expected a stored or deflated entry, got compression {entry.compress_type}",
+                field="compress_type",
+            )
+        if entry.compress_size > self.num_bytes:  # the reader makes room for as many
+            raise self.fail(
+                name,
+                f"expected at most the archive's {self.num_bytes} bytes, got {entry.compress_size}",
+                field="compress_size",
+            )
         if entry.file_size > _MAX_EXPANSION * self.num_bytes:
             raise self.fail(
                 name,

@@ -323,6 +323,29 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
         load(bomb)
 
 
+@pytest.mark.parametrize(
+    ("offset", "size", "value", "field"),
+    [
+        (20, 4, 3 << 30, "compress_size"),
+        (24, 4, 3 << 30, "file_size"),
+        (10, 2, 14, "compress_type"),
+    ],
+)
+def test_entries_are_refused_before_room_is_made_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int, size: int, value: int, field: str
+) -> None:
+    """Python's reader asks for as many bytes as the directory of the archive announces."""
+    write(random_gaussians(40, 1), tmp_path / "a.sog")
+    data = bytearray((tmp_path / "a.sog").read_bytes())
+    entry = data.rindex(b"PK\x01\x02")  # of the last file in the directory, meta.json
+    data[entry + offset : entry + offset + size] = value.to_bytes(size, "little")
+    (tmp_path / "a.sog").write_bytes(data)
+    monkeypatch.setattr("zipfile.ZipFile.read", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(FormatError, match="expected") as caught:
+        load(tmp_path / "a.sog")
+    assert caught.value.field == f"meta.json: {field}"
+
+
 @pytest.mark.parametrize("kind", [b"VP8L", b"VP8X", b"VP8 "])
 def test_announced_canvases_are_refused_before_a_decoder_makes_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: bytes
