@@ -1,4 +1,4 @@
-"""Shape auto-encoders: five families at equal floats, bottlenecks, baselines, the shipped model."""
+"""Shape auto-encoders: five families at equal floats, bottlenecks, baselines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fields.shapes.models import BOTTLENECKS, FAMILIES, ModelConfig
 
 from .command import CHECKOUT
 from .metric import Metric
-from .shape_baselines import costs_of_a_step, floors, mesh_codec_rows, shipped_rows
+from .shape_baselines import costs_of_a_step, floors, mesh_codec_rows
 from .shape_plots import plot
 from .shape_trials import FULL, QUICK, Plan, Trial, training_shapes, trial, truths
 
@@ -25,7 +25,7 @@ SHOWN = ("IoU", "F@1%", "Chamfer-L1", "near accuracy 0.005", "near accuracy 0.05
 
 
 def run(*, quick: bool) -> Iterator[Metric]:
-    """Ceilings, floors, families, bottlenecks, verdicts, mesh codec, costs, the shipped model."""
+    """Ceilings, floors, families, bottlenecks, verdicts, mesh codec, costs."""
     plan = QUICK if quick else FULL
     known = truths(plan)
     for group, members in known.items():
@@ -45,7 +45,6 @@ def run(*, quick: bool) -> Iterator[Metric]:
     yield from costs_of_a_step(shapes, floats=(4096,) if quick else (4096, 16384))
     if not quick:
         plot(trials, known, CHECKOUT / "docs" / "images" / "shape-families.png")
-    yield from shipped_rows(quick=quick)
 
 
 def _configurations(quick: bool) -> Iterator[ModelConfig]:

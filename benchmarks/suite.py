@@ -38,6 +38,7 @@ SUITES = (
     "fields",
     "conversions",
     "shape",
+    "shape_model",
 )
 """Each is the module `benchmarks.<name>` with `run(*, quick) -> Iterator[Metric]`."""
 
