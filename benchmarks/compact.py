@@ -21,7 +21,7 @@ from .compact_posthoc import posthoc, speed
 from .compact_runs import Run, Scene, Scored, derived, scored, trained
 from .metric import Metric
 
-SCENES = (Scene("fox", 4), Scene("lego_400", 1))
+SCENES = (Scene("fox", 4), Scene("lego_400", 2))
 STEPS, QUICK_STEPS = 1500, 300
 """About two minutes each on two cores; longer trainings lose less to rounding."""
 TIMED_STEPS = 1000
@@ -47,16 +47,18 @@ LOSSES = (0.1, 0.3)
 def run(*, quick: bool) -> Iterator[Metric]:
     """Captures, then files without photos, then what each part earns."""
     captured: list[_Captured] = []
+    points: dict[str, dict[str, Scored]] = {}
     for scene in (Scene("fox", 8),) if quick else SCENES:
         data = real_data(f"scenes/{scene.name}")
         if data is None:
             continue
         captured.append(_Captured(scene, data, QUICK_STEPS if quick else STEPS))
         yield from captured[-1].rows()
-    points = {capture.scene.name: capture.points for capture in captured}
-    if points and not quick:
-        write_tables(points)
-        draw(points)
+        points = {capture.scene.name: capture.points for capture in captured}
+        if not quick:
+            write_tables(points)
+            draw(points)
+    if captured and not quick:
         yield from _means(points)
     yield from posthoc(quick=quick)
     # From here on times: nothing else may disturb, and nothing is kept.
