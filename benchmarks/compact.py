@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 from runs import read_metrics
+from splats.compact.compress import DEFAULT_LOSS
 
 from .command import fieldwright, real_data
 from .compact_pages import bytes_at, draw, psnr_at, series, write_tables
@@ -45,24 +46,27 @@ LOSSES = (0.1, 0.3)
 
 def run(*, quick: bool) -> Iterator[Metric]:
     """Captures, then files without photos, then what each part earns."""
+    captured: list[_Captured] = []
     points: dict[str, dict[str, Scored]] = {}
     for scene in (Scene("fox", 8),) if quick else SCENES:
         data = real_data(f"scenes/{scene.name}")
         if data is None:
             continue
-        capture = _Captured(scene, data, QUICK_STEPS if quick else STEPS)
-        yield from capture.rows()
-        points[scene.name] = capture.points
-    if points and not quick:
-        write_tables(points)
-        draw(points)
+        captured.append(_Captured(scene, data, QUICK_STEPS if quick else STEPS))
+        yield from captured[-1].rows()
+        points = {capture.scene.name: capture.points for capture in captured}
+        if not quick:
+            write_tables(points)
+            draw(points)
+    if captured and not quick:
         yield from _means(points)
     yield from posthoc(quick=quick)
+    # From here on times: nothing else may disturb, and nothing is kept.
     yield from speed(quick=quick)
-    timed = Scene("fox", 8) if quick else SCENES[0]
-    data = real_data(f"scenes/{timed.name}")
-    if data is not None:
-        yield from _training_times(timed, data, steps=100 if quick else TIMED_STEPS)
+    for capture in captured:
+        yield from capture.coding_times()
+    for capture in captured[:1]:
+        yield from capture.training_times(100 if quick else TIMED_STEPS)
 
 
 class _Captured:
@@ -85,12 +89,13 @@ class _Captured:
         compact = self._train("compact")
         yield from self._row("compact", compact.scored)
         yield from _honesty(self.scene.name, compact)
-        yield from self._curve(compact)
-        yield from self._rivals(plain)
         label = f"{self.scene.name}: compact"
         yield from _against(label, plain, compact.scored)
         bits = 8 * compact.scored.num_bytes / plain.num_primitives
         yield Metric(f"{label}: bits per Gaussian of vanilla", bits, "bit", "lower", 0.05, 32.0)
+        yield from self._rivals(plain)
+        yield from self._curve(compact)
+        yield from self._beside_rivals()
         if self.scene.name == "fox":
             yield from self._ablations(compact)
 
@@ -119,8 +124,6 @@ class _Captured:
             yield Metric(title, bits, "bit", "lower", 0.05, limits[loss])
             lost = plain.psnr - result.psnr
             yield Metric(f"{label}: loss against photos", lost, "dB", "lower", 0.5, loss)
-            yield Metric(f"{label}: encode", found["encode_seconds"], "s", "lower", 0.5)
-            yield Metric(f"{label}: decode", found["decode_seconds"], "s", "lower", 0.5)
 
     def _curve(self, compact: Run) -> Iterator[Metric]:
         """`compact` at smaller sizes, and how well it hits them."""
@@ -135,14 +138,18 @@ class _Captured:
             yield Metric(f"{label}, most", used, "x", "lower", 0.01, 1.0)
 
     def _rivals(self, vanilla: Scored) -> Iterator[Metric]:
-        """The published methods against vanilla, and the curve of `compact` against them."""
-        ours = [row for name, row in self.points.items() if series(name) == "compact"]
+        """The published methods against vanilla."""
         for name, (method, file, smaller, loss) in RIVALS.items():
             run = self._train(method)
             found = scored(run.folder / file, self.scene, self.data)
             yield from self._row(name, found)
             yield from _against(f"{self.scene.name}: {name}", vanilla, found, smaller, loss)
-            label = f"{self.scene.name}: compact beside {name}"
+
+    def _beside_rivals(self) -> Iterator[Metric]:
+        """The curve of `compact` against them."""
+        ours = [row for name, row in self.points.items() if series(name) == "compact"]
+        for name in RIVALS:
+            found, label = self.points[name], f"{self.scene.name}: compact beside {name}"
             if (size := bytes_at(ours, found.psnr)) is not None:
                 times = found.num_bytes / size
                 yield Metric(f"{label}: smaller at its PSNR", times, "x", "higher", 0.1, 3.0)
@@ -163,6 +170,31 @@ class _Captured:
         yield Metric(label, earned, "dB", "higher", 0.3)
         yield from parts(self.scene.name, compact.scene)
 
+    def coding_times(self) -> Iterator[Metric]:
+        """Seconds of `compress` on the vanilla scene, and of reading what it wrote."""
+        vanilla = self._train("splats")
+        with tempfile.TemporaryDirectory() as folder:
+            found = fieldwright("compress", vanilla.scene, Path(folder) / "scene.fwa")
+        label = f"{self.scene.name}: compress {DEFAULT_LOSS} dB"
+        yield Metric(f"{label}: encode", found["encode_seconds"], "s", "lower", 0.5)
+        yield Metric(f"{label}: decode", found["decode_seconds"], "s", "lower", 0.5)
+
+    def training_times(self, steps: int) -> Iterator[Metric]:
+        """How much longer the methods train than vanilla does."""
+        seconds = {}
+        for method in ("splats", "compact", "compact3d", "c3dgs"):
+            words = ("--data", self.data, "--downscale", self.scene.downscale)
+            with tempfile.TemporaryDirectory() as folder:
+                out = ("--out", Path(folder) / "run", "--no-evaluate", "--max-steps", steps)
+                seconds[method] = fieldwright("train", method, *out, *words)["seconds"]
+        for method, taken in seconds.items():
+            label = f"{self.scene.name}: {method}: {steps} steps"
+            yield Metric(label, taken, "s", "lower", 0.3)
+            if method != "splats":
+                limit = 1.1 if method == "compact" else None
+                times = taken / seconds["splats"]
+                yield Metric(f"{label} beside vanilla", times, "x", "lower", 0.3, limit)
+
 
 def _against(
     label: str,
@@ -176,25 +208,6 @@ def _against(
     yield Metric(f"{label} beside vanilla: smaller", times, "x", "higher", 0.05, smaller)
     lost = vanilla.psnr - found.psnr
     yield Metric(f"{label} beside vanilla: loss", lost, "dB", "lower", 0.5, loss)
-
-
-def _training_times(scene: Scene, data: Path, *, steps: int) -> Iterator[Metric]:
-    """How much longer the methods train than vanilla does, in steps; nothing is kept."""
-    seconds = {}
-    for method in ("splats", "compact", "compact3d", "c3dgs"):
-        with tempfile.TemporaryDirectory() as folder:
-            words = ("--data", data, "--downscale", scene.downscale, "--max-steps", steps)
-            found = fieldwright(
-                "train", method, "--out", Path(folder) / "run", "--no-evaluate", *words
-            )
-        seconds[method] = found["seconds"]
-    for method, taken in seconds.items():
-        label = f"{scene.name}: {method}: {steps} steps"
-        yield Metric(label, taken, "s", "lower", 0.3)
-        if method != "splats":
-            limit = 1.1 if method == "compact" else None
-            times = taken / seconds["splats"]
-            yield Metric(f"{label} beside vanilla", times, "x", "lower", 0.3, limit)
 
 
 def _honesty(scene: str, compact: Run) -> Iterator[Metric]:

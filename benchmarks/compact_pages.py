@@ -61,16 +61,22 @@ def draw(points: Points, path: Path = CHECKOUT / "docs" / "images" / "compact.pn
                 if series(label) == name
             )
             if chosen:
-                line = "-" if name in _LINES else ""
-                marker = "o" if name in _LINES else "s"
-                xs, ys = zip(*chosen, strict=True)
-                panel.plot(xs, ys, line, marker=marker, color=color, label=name)
+                joined = name in _LINES
+                panel.plot(
+                    *zip(*chosen, strict=True),
+                    linestyle="-" if joined else "none",
+                    marker="o" if joined else "s",
+                    color=color,
+                    label=name,
+                )
         panel.set(xscale="log", xlabel="file, kB", title=scene)
         panel.set_ylabel("held-out PSNR, dB")
+        panel.xaxis.set_major_formatter("{x:,.0f}")
         panel.grid(alpha=0.3, which="both")
     for panel in list(panels.flat)[len(points) :]:
         panel.set_visible(False)
-    panels.flat[0].legend(fontsize=8)
+    handles, labels = panels.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
