@@ -114,6 +114,7 @@ def test_the_viewer_moves_its_scenes() -> None:
         found, _ = viewer.placing.placement.onto("a", "b", with_scale=True)
         viewer.placing._move("a", found)
         shown = viewer._scenes["a"]
+        assert isinstance(shown, SplatScene)
         torch.testing.assert_close(
             shown.gaussians.means, second.gaussians.means, atol=1e-5, rtol=1e-5
         )
