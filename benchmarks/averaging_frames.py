@@ -25,10 +25,11 @@ def frame_graph(folder: Path, *, every: int = 1) -> tuple[RotationGraph, np.ndar
 
     files = sorted((folder / "depth").glob("*.png"))[::every]
     numbers = [int(path.stem) for path in files]
-    trajectory = _read_trajectory(folder / "trajectory_estimated.log")
+    trajectory = read_trajectory(folder / "trajectory_estimated.log")
     truth = np.stack([trajectory[number][:3, :3] for number in numbers])
     u, _, vt = np.linalg.svd(truth)  # as stored they are rounded
-    clouds = [small_gicp.preprocess_points(_points(path), _VOXEL, num_threads=1) for path in files]
+    points = [depth_points(path) for path in files]
+    clouds = [small_gicp.preprocess_points(part, _VOXEL, num_threads=1) for part in points]
     edges, rotations = [], []
     for gap in _GAPS:
         for i in range(len(files) - gap):
@@ -42,7 +43,8 @@ def frame_graph(folder: Path, *, every: int = 1) -> tuple[RotationGraph, np.ndar
     return RotationGraph(len(files), np.array(edges), v @ wt), u @ vt
 
 
-def _points(path: Path) -> np.ndarray:
+def depth_points(path: Path) -> np.ndarray:
+    """[N, 3] of every third pixel of a depth image, meters, in the frame of the camera."""
     depth = np.asarray(Image.open(path), np.float64)[::3, ::3] / 1000
     rows, columns = np.nonzero((depth > 0.1) & (depth < 5))
     fx, fy, cx, cy = _INTRINSICS
@@ -50,7 +52,8 @@ def _points(path: Path) -> np.ndarray:
     return np.stack([(3 * columns - cx) / fx * z, (3 * rows - cy) / fy * z, z], axis=1)
 
 
-def _read_trajectory(path: Path) -> list[np.ndarray]:
+def read_trajectory(path: Path) -> list[np.ndarray]:
+    """[4, 4] camera to world for each frame of a .log file."""
     lines = path.read_text().splitlines()
     return [
         np.array([[float(word) for word in line.split()] for line in lines[n + 1 : n + 5]])

@@ -16,14 +16,17 @@ from .averaging.graph import RotationGraph
 from .averaging.pose_graph import PoseGraph, optimize_poses
 from .averaging.rotations import RotationMethod
 from .averaging.single import average_motion
+from .ume import ColorFunction
 
 ALL_PAIRS_LIMIT = 16
 """Up to this many scans, all pairs are registered (120 pairs)."""
+LEAST_TURN = np.radians(0.5)
+"""Noise of good registrations, radians: real scans are not rigid to less, and far ones that share a
+bias agree with each other better than with the truth."""
 
 _AGREEING_TURN = np.radians(5.0)  # of two unsure registrations that confirm each other
 _AGREEING_SHIFT = 0.05  # the same, in diameters of the scan
-_LEAST_TURN = np.radians(0.5)  # noise of good registrations: real scans are not rigid to less
-_LEAST_SHIFT = 0.005  # the same, in diameters
+_LEAST_SHIFT = 0.005  # noise of good registrations, in diameters
 
 
 @runtime_checkable
@@ -106,6 +109,7 @@ def register_many(
     registrar: Registrar | None = None,
     pairs: Iterable[tuple[int, int]] | None = None,
     with_scale: bool = False,
+    colors: ColorFunction | None = None,
     method: RotationMethod = "flag-median",
     progress: Progress | None = None,
 ) -> MultiRegistration:
@@ -122,6 +126,7 @@ def register_many(
             scans; of more, neighbors at distances of powers of two, then pairs between parts that
             stayed unconnected.
         with_scale: Estimate a scale per scan; the registrar then has to find them.
+        colors: Passed on to `registration.register`.
         method: How rotations are averaged.
         progress: Told after every pair.
 
@@ -130,7 +135,7 @@ def register_many(
     """
     if len(scans) == 0:
         raise ValueError("`scans` must hold at least one scan, got none.")
-    registrar = registrar or _default_registrar(with_scale=with_scale)
+    registrar = registrar or _default_registrar(with_scale=with_scale, colors=colors)
     runner = _Pairs(scans, registrar, progress)
     if pairs is not None:
         runner.run(_checked(pairs, len(scans)))
@@ -179,12 +184,12 @@ class _Pairs:
         return [pair for pair, result in self.found.items() if result.converged]
 
 
-def _default_registrar(*, with_scale: bool) -> Registrar:
+def _default_registrar(*, with_scale: bool, colors: ColorFunction | None) -> Registrar:
     from functools import partial
 
     from . import register  # pyright: ignore[reportAttributeAccessIssue]
 
-    return partial(register, with_scale=with_scale)
+    return partial(register, with_scale=with_scale, colors=colors)
 
 
 def _checked(pairs: Iterable[tuple[int, int]], count: int) -> list[tuple[int, int]]:
@@ -235,7 +240,7 @@ def _solve(
     options = {
         "with_scale": with_scale,
         "method": method,
-        "least_noise": (float(_LEAST_TURN), _LEAST_SHIFT * size),
+        "least_noise": (float(LEAST_TURN), _LEAST_SHIFT * size),
     }
     solved = optimize_poses(graph, **options)
     confirmed = _confirmed(scans, runner, solved.T_world_node, solved.components == 0)

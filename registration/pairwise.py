@@ -52,8 +52,8 @@ def register(
         source, target: Arrays [N, 3], Open3D or trimesh objects, `Gaussians`, clouds or paths; see
             `as_cloud`.
         with_scale: Estimate the scale too, 0.1 to 10; without it both must have one unit.
-        colors: Invariant colors for the moments, such as a trained network's; None takes clusters
-            of shape features.
+        colors: Invariant colors for the moments, such as `Coloring.load(path).of_cloud`; None
+            takes clusters of shape features.
 
     Returns:
         The registration. Equal inputs give equal bits at any number of threads.
@@ -68,7 +68,7 @@ def register(
     reason = check_shape(units, with_scale=with_scale)
     if reason:
         return _nothing(reason)
-    search = _Search(units, with_scale=with_scale, colors=colors)
+    search = Search(units, with_scale=with_scale, colors=colors)
     best = search.run()
     if best is None:
         return _nothing("No candidate pose was found; the clouds may show different places.")
@@ -108,14 +108,19 @@ class Candidate:
 
 
 @dataclass
-class _Search:
+class Search:
     """The state of one registration."""
 
     units: tuple[Units, Units]
-    with_scale: bool
-    colors: ColorFunction | None
+    """Of source and target."""
+    with_scale: bool = False
+    """Whether the scale is unknown."""
+    colors: ColorFunction | None = None
+    """Of the moments; None takes untrained ones."""
     levels: list[_Level] = field(default_factory=list)
+    """Voxel sizes so far, coarse first."""
     candidates: list[Candidate] = field(default_factory=list)
+    """The best poses so far, the most believable first."""
 
     def run(self) -> Candidate | None:
         """The most believable candidate after as many methods as it takes."""

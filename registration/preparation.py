@@ -35,8 +35,6 @@ class Prepared:
     """[n, 3], means of the points in each occupied voxel, about `Units.origin`."""
     voxel: float
     """Edge of the voxels."""
-    colors: NDArray[np.float32] | None
-    """[n, 3] means of the colors, where the cloud has any."""
     radius: float = FEATURE_RADIUS
     """Voxels of the neighborhoods; `NORMAL_RADIUS` suffices where no features are needed."""
 
@@ -71,7 +69,6 @@ def prepare(
     units: Units,
     voxel: float,
     *,
-    colors: NDArray[np.float32] | None = None,
     radius: float = FEATURE_RADIUS,
 ) -> Prepared:
     """Thin a cloud to one mean per voxel and drop the voxels that clutter alone would fill.
@@ -79,7 +76,6 @@ def prepare(
     Args:
         units: Of the cloud.
         voxel: Edge of the voxels.
-        colors: [n, 3] of `units.points`.
         radius: Of the neighborhoods, voxels.
     """
     local = units.points
@@ -91,8 +87,7 @@ def prepare(
     if counts[kept].sum() < _LEAST_SURFACE * len(local):
         kept[:] = True  # the cloud fills its volume: there is no surface to tell from clutter
     means = _means(local, order, starts)[kept]
-    shades = None if colors is None else _means(colors, order, starts)[kept]
-    return Prepared(means, voxel, shades, radius)
+    return Prepared(means, voxel, radius)
 
 
 def _means(

@@ -163,8 +163,7 @@ def histograms(
         np.add.at(simple, (own[usable], third * _BINS + high), place - low)
     counts = np.bincount(own[usable], minlength=len(points))
     simple /= np.maximum(counts, 1)[:, None]
-    pooled = np.zeros_like(simple)
-    np.add.at(pooled, own, simple[index] / distance[:, None])
+    pooled = _sums(own, simple[index] / distance[:, None], len(points))
     totals = np.bincount(own, 1 / distance, len(points))
     pooled = simple + pooled / np.where(totals > 0, totals, 1)[:, None]
     thirds = pooled.reshape(len(points), 3, _BINS)
@@ -345,13 +344,11 @@ def _backward_pairs(
     shift: NDArray[np.float64],
     scale: float,
 ) -> _Pairs:
-    """The same for target points that look for source points."""
-    back = ((points - shift) @ rotation / scale).astype(np.float32)
-    found = grid.find(back)
-    near = found >= 0
-    placed = scale * grid.points[found[near]] @ rotation.T + shift
-    turned = grid.normals[found[near]] @ rotation.T
-    return placed, points[near].astype(np.float64), turned, normals[near].astype(np.float64)
+    """The same for target points that look for source points, by the inverse pose."""
+    inverse = (rotation.T, -shift @ rotation / scale, 1 / scale)
+    back, found, n, m = _forward_pairs(points, normals, grid, *inverse)
+    placed, q = (scale * x @ rotation.T + shift for x in (found, back))
+    return placed, q, m @ rotation.T, n @ rotation.T
 
 
 def _equations(

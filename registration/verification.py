@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .belief import BIAS, CONVINCING, WEIGHTS
 from .matching import Matches
 from .preparation import Prepared
 from .refinement import Refined
@@ -16,16 +17,15 @@ _SEEN = 2.0
 _ON_SURFACE = 0.5
 _PARALLEL = 0.75
 _SUPPORT = 2.0
-# Logistic regression on refined candidates of known pairs, mirrored and disjoint ones among them.
-_BIAS, _OVERLAP, _INLIERS, _CONFLICT, _COUNT, _SHARE = 1.56, -0.81, 5.38, 1.55, -0.99, 2.18
-_STIFFNESS, _LIKENESS = 0.38, 4.85
-_COINCIDENT = 0.65  # share of the points near each other that coincide in every right pose
-_ONE_KIND = 3.0
-CONVINCING = -0.5
-"""Log-odds from which clouds are called aligned: above all wrong poses that were met."""
-LEAST_DIVERSITY = 0.01
-"""Diversity below which matches lie on parallel planes or along one edge: the wrong poses that look
-best lay a floor on a wall, and their matches are all of this kind."""
+FEATURES = (
+    "overlap", "inliers", "coincidence", "support", "share", "diversity", "likeness", "stiffness"
+)  # fmt: skip
+"""Names of `Evidence.features`; each speaks for a pose the more, the larger it is."""
+_COINCIDENT = 0.65
+"""Share of the points near each other that coincide in right poses; more says nothing more."""
+_WEIGHTS = np.array([WEIGHTS[name] for name in FEATURES])
+_DIVERSE = 0.03
+"""Diversity from which on matches fix a pose, however many planes they lie on."""
 
 
 @dataclass(frozen=True)
@@ -93,20 +93,26 @@ class Evidence:
     surfaces hold the pose in its weakest direction."""
 
     @property
+    def features(self) -> NDArray[np.float64]:
+        """[8] what `FEATURES` names; shares as logarithms, as halving any is alike bad."""
+        shared = min(self.overlap, self.overlap_target)
+        return np.array(
+            [
+                np.log(shared + 1e-3),
+                self.inlier_ratio,
+                min(self.inlier_ratio, _COINCIDENT),
+                np.log1p(self.support),
+                np.log(self.support_ratio + 1e-2),
+                np.log(min(self.diversity, _DIVERSE) + 1e-3),
+                self.likeness,
+                np.log(self.stiffness + 1e-3),
+            ]
+        )
+
+    @property
     def log_odds(self) -> float:
         """Log-odds that the pose is right."""
-        shared = max(min(self.overlap, self.overlap_target), 1e-3)
-        return float(
-            _BIAS
-            + _OVERLAP * np.log(shared)
-            + _INLIERS * self.inlier_ratio
-            - _CONFLICT * max(0.0, _COINCIDENT - self.inlier_ratio)
-            + _COUNT * np.log1p(self.support)
-            + _SHARE * np.log(self.support_ratio + 1e-2)
-            + _STIFFNESS * np.log(self.stiffness + 1e-3)
-            + _LIKENESS * self.likeness
-            - (_ONE_KIND if self.diversity < LEAST_DIVERSITY else 0.0)
-        )
+        return float(BIAS + self.features @ _WEIGHTS)
 
     @property
     def convincing(self) -> bool:

@@ -15,7 +15,7 @@ from .plugins import FORMATS, METHODS, SCENES, list_plugins, load_plugin
 from .progress import BarProgress, LineProgress, Progress, Report, make_progress
 from .seeding import random_state, restore_random_state, seed_everything, set_num_threads
 from .summary import Summary
-from .trainee import Scalars, Trainee
+from .trainee import Scalars, Trainee, WatchableTrainee
 
 __all__ = [
     "FORMATS",
@@ -37,6 +37,7 @@ __all__ = [
     "Scalars",
     "Summary",
     "Trainee",
+    "WatchableTrainee",
     "config_from_json",
     "config_to_json",
     "cpu_name",

@@ -14,7 +14,7 @@ Scalars = Mapping[str, float | Tensor]
 
 @runtime_checkable
 class Trainee(Protocol):
-    """Something that improves step by step and can be saved, restored, looked at and delivered.
+    """Something that improves step by step and can be saved, restored and delivered.
 
     For exact resume, everything that influences later steps is in `state_dict()` or in the global
     random generators of torch, numpy and Python (a run saves those itself).
@@ -44,10 +44,6 @@ class Trainee(Protocol):
         """Take over a state that `state_dict` returned; sizes may differ from the current ones."""
         ...
 
-    def renderable(self) -> Any:
-        """The current scene, a `captures.Renderable` (untyped: runs imports no other package)."""
-        ...
-
     def save_scene(self, path: Path) -> Path:
         """Write the deliverable in the frame of the source data and return the file written.
 
@@ -67,4 +63,13 @@ class Trainee(Protocol):
 
         Must leave the state as it is; the run itself protects the random generators.
         """
+        ...
+
+
+@runtime_checkable
+class WatchableTrainee(Trainee, Protocol):
+    """A trainee whose present state is a scene that can be looked at while it trains."""
+
+    def renderable(self) -> Any:
+        """The current scene, a `captures.Renderable` (untyped: runs imports no other package)."""
         ...

@@ -17,7 +17,7 @@ from registration.manual import align_points
 from registration.merging import merge, transformed
 from registration.output import write_cloud, write_transform
 
-from .common import Common, console
+from .common import Common, console, learned_colors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,8 @@ class Align(Common):
     """Write target and source as one, without what both show."""
     points: Path | None = None
     """JSON with pairs [[source point], [target point]], at least 3, to align by instead."""
+    colors: Path | None = None
+    """coloring.npz of `learn-colors`, to match neighborhoods by; None takes untrained colors."""
     overwrite: bool = False
     """Replace existing outputs."""
 
@@ -54,7 +56,8 @@ def run(config: Align) -> dict[str, Any]:
     if config.points is not None:
         found = _by_points(config.points, with_scale=config.with_scale)
     else:
-        found = register(source, target, with_scale=config.with_scale)
+        colors = learned_colors(config.colors)
+        found = register(source, target, with_scale=config.with_scale, colors=colors)
     if config.photometric and found.converged:
         found = _photometric(found, source, target, with_scale=config.with_scale)
     seconds = time.perf_counter() - start

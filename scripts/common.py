@@ -14,7 +14,11 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
+
+    from registration.ume import ColorFunction
 
 console = Console(highlight=False, soft_wrap=True)
 """Where the verbs write for people: standard output, or stderr under `--json`."""
@@ -103,3 +107,12 @@ def report_failure(error: BaseException, *, debug: bool) -> None:
         if not debug:
             message += " (run again with --debug for the traceback)"
     errors.print(Text(f"Error: {message}", style="bold red"))
+
+
+def learned_colors(path: Path | None) -> ColorFunction | None:
+    """The colors that `learn-colors` wrote, for matching neighborhoods; None for no file."""
+    if path is None:
+        return None
+    from registration.networks import Coloring
+
+    return Coloring.load(path).of_cloud

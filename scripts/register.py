@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .common import Common, console
+from .common import Common, console, learned_colors
 
 if TYPE_CHECKING:
     from registration import MultiRegistration
@@ -32,6 +32,8 @@ class RegisterConfig(Common):
     """Two or more scans (PLY, PCD, XYZ, LAS, NPY, meshes, splats), then the file to write."""
     with_scale: bool = False
     """Estimate a scale for each scan as well."""
+    colors: Path | None = None
+    """coloring.npz of `learn-colors`, to match neighborhoods by; None takes untrained colors."""
     voxel: float | None = None
     """Keep one point per cube of this side in the merged cloud; None keeps all."""
     overwrite: bool = False
@@ -53,12 +55,14 @@ def run(config: RegisterConfig) -> dict[str, Any]:
     poses_file = out.with_suffix(".json")
     _check_outputs(out, poses_file, config)
     clouds = [as_cloud(path) for path in scans]
+    colors = learned_colors(config.colors)
     columns = (TextColumn("Pairs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("pairs", total=None)
         found = register_many(
             clouds,
             with_scale=config.with_scale,
+            colors=colors,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     summary = _summary(scans, found)

@@ -22,7 +22,7 @@ from runs import (
     RunDirectory,
     RunError,
     Summary,
-    Trainee,
+    WatchableTrainee,
     config_from_json,
     list_plugins,
     load_plugin,
@@ -189,7 +189,7 @@ def run(config: Any) -> dict[str, Any]:
 
 @contextmanager
 def _watched(
-    trainee: Trainee, capture: Capture, directory: RunDirectory, config: Train
+    trainee: WatchableTrainee, capture: Capture, directory: RunDirectory, config: Train
 ) -> Iterator[LiveViewer | None]:
     """The browser view of a training that asked for one, open while the block runs."""
     if not config.view:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
-from captures import Capture, Renderable
+from captures import Capture, Renderable, Similarity
 
 from .browser_splats import browser_splats
 from .camera import ViewPose, initial_pose, nearest_camera, up_direction
@@ -31,6 +31,7 @@ from .frames import (
 from .frusta import CaptureLayer
 from .keyframes import KeyframeRecorder
 from .panel import Panel, PanelActions, ViewSettings
+from .placing import Pick, PlacingActions, PlacingPanel, placed, surface_point
 from .render_loop import FrameRequest, RenderLimits, fit_inside
 from .render_thread import RenderThread
 from .session import SPLATS_NODE, ClientSession
@@ -99,6 +100,9 @@ class SceneViewer:
         self.panel = self._make_panel(names)
         """The controls."""
         self._settings = self.panel.settings()
+        actions = PlacingActions(lambda: self._settings.scene, self._pick, self._move_scene)
+        self.placing = PlacingPanel(self.server, tuple(names), actions)
+        """Picked points and what they are used for."""
         self._draw_splats()
         self._thread = RenderThread(self._current_sessions, self._render)
         self.server.on_client_connect(self._connect)
@@ -324,6 +328,15 @@ class SceneViewer:
         if pose is None:
             raise ValueError("The browser has not reported its camera yet; try again.")
         return pose
+
+    def _pick(self, client: viser.ClientHandle, screen: tuple[float, float]) -> Pick:
+        pose, name = self._pose(client), self._settings.scene
+        aspect = client.camera.image_width / max(1, client.camera.image_height)
+        point = surface_point(self._scenes[name], pose, aspect, screen)
+        return Pick(name, point.numpy(), pose.position.numpy())
+
+    def _move_scene(self, name: str, similarity: Similarity) -> None:
+        self.set_scene(name, placed(self._scenes[name], similarity))
 
     def _fly_to(self, client: viser.ClientHandle, pose: ViewPose) -> None:
         self._session(client).fly_to(pose)

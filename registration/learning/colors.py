@@ -116,14 +116,6 @@ class ColorsMethod:
         self.optimizer.load_state_dict(state["optimizer"])
         self._rng.bit_generator.state = ast.literal_eval(state["sampler"])
 
-    def renderable(self) -> Any:
-        """There is nothing to look at.
-
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise NotImplementedError("colors of clouds have no scene to render")
-
     def save_scene(self, path: Path) -> Path:
         """Write the coloring beside the proposed file, as .npz."""
         return self.coloring.save(path.with_name("coloring.npz"))

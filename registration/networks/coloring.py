@@ -7,12 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from runs.files import replacing
 
+from ..preparation import Prepared
+from ..ume import RADIUS
 from .deep_sets import DeepSetsBackbone
 from .gatr import GatrBackbone
 from .geometric_attention import GeometricAttentionBackbone
@@ -64,10 +68,16 @@ class Coloring(nn.Module):
         with torch.no_grad():
             return self(points)
 
+    def of_cloud(self, cloud: Prepared) -> NDArray[np.float32]:
+        """The colors by which `registration.register` matches moments, if passed as `colors`.
+
+        The radius that was trained with becomes that of the neighborhoods that are matched.
+        """
+        unit = (self.radius or 1.0) / (RADIUS * cloud.voxel)
+        return self.colors(torch.from_numpy(cloud.points * np.float32(unit))).numpy()
+
     def save(self, path: Path) -> Path:
         """Write weights and settings as .npz of plain arrays."""
-        import numpy as np
-
         settings = {"name": self.name, "channels": self.num_channels, "radius": self.radius}
         arrays = {
             f"weights/{key}": value.detach().numpy() for key, value in self.state_dict().items()
@@ -84,8 +94,6 @@ class Coloring(nn.Module):
         Raises:
             ValueError: The file is no coloring, or its weights do not fit its settings.
         """
-        import numpy as np
-
         try:
             with np.load(path, allow_pickle=False) as stored:
                 settings = json.loads(stored["settings"].tobytes().decode())

@@ -20,7 +20,7 @@ from registration.learning.matching_score import matching_score
 from registration.learning.outliers import distance_scores, ranking_accuracy, with_outliers
 from registration.learning.solids import SOLIDS, sample_solids, turned
 from registration.learning.spans import moment_bases, span_distances
-from runs import Trainee
+from runs import Trainee, WatchableTrainee
 
 CONFIG = ColorsConfig(points=400, channels=8, backbone="deep-sets")
 
@@ -48,7 +48,7 @@ def test_solids_have_their_shapes() -> None:
 def test_colors_resume_to_the_same_bits() -> None:
     made = clouds(4)
     straight, first = (ColorsMethod(CONFIG, made, seed=0) for _ in range(2))
-    assert isinstance(straight, Trainee)
+    assert isinstance(straight, Trainee) and not isinstance(straight, WatchableTrainee)
     for step in range(4):
         straight.step(step, step / 4)
     for step in range(2):
@@ -149,6 +149,11 @@ def test_verb_trains_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[s
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert summary["steps"] == 6
     assert Coloring.load(Path(summary["output"])).name == "shape"
+    aligned = ["align", str(files[0]), str(files[0]), str(tmp_path / "pose.json"), "--json"]
+    assert main([*aligned, "--colors", summary["output"]]) == 0
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(b"nothing")
+    assert main([*aligned, "--colors", str(broken), "--overwrite"]) == 1
 
 
 def test_span_distance_is_that_of_the_projectors_and_blind_to_affine_maps() -> None:

@@ -19,14 +19,15 @@ from .conftest import motion, moved
 
 
 def test_picked_points_give_the_exact_similarity() -> None:
-    """Three pairs suffice; four with noise leave its size as the residual."""
+    """Three pairs suffice; what no similarity explains is left as the residual."""
     truth = motion(2, scale=2.5)
     points = np.random.default_rng(0).normal(size=(3, 3))
     found, rmse = align_points(points, moved(points, truth), with_scale=True)
     np.testing.assert_allclose(found.matrix().numpy(), truth, atol=1e-12)
     assert rmse < 1e-12
     rigid, rmse = align_points(points, moved(points, truth))
-    assert rigid.scale == 1 and rmse > 0.1
+    spread = np.sqrt(((points - points.mean(0)) ** 2).sum(1).mean())
+    assert rigid.scale == 1 and rmse == pytest.approx(1.5 * spread)  # 2.5 times as large less once
 
 
 @pytest.mark.parametrize(
@@ -52,12 +53,15 @@ def test_gravity(up: tuple[float, float, float]) -> None:
     assert float(torch.linalg.det(turn)) == pytest.approx(1)
 
 
-def test_the_floor_of_a_room(room: NDArray[np.float64]) -> None:
-    """Within half a degree, whatever the room's rotation, given roughly where up is."""
-    turn = motion(3)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("hint", [None, (0.1, -0.1, 0.1)])
+def test_the_floor_of_a_room(room: NDArray[np.float64], seed: int, hint: tuple | None) -> None:
+    """To a hundredth of a degree, whatever the room's rotation, with and without a hint of up."""
+    turn = motion(seed)
     up = turn[:3, :3] @ [0, 0, 1]
-    found = find_floor(Cloud(moved(room, turn)), up=up + np.array([0.1, -0.1, 0.1]))
-    assert found @ up > np.cos(np.radians(0.5))
+    found = find_floor(Cloud(moved(room, turn)), up=None if hint is None else up + np.array(hint))
+    assert found @ up > 0
+    assert np.degrees(np.arcsin(np.linalg.norm(np.cross(found, up)))) < 0.01
 
 
 def test_a_known_length() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,13 @@ from numpy.typing import NDArray
 
 from captures import Similarity
 from registration import as_cloud, register
+from registration.belief import WEIGHTS
 from registration.kernels import native_kernels
+from registration.networks import Coloring, ShapeBackbone
+from registration.pairwise import Search
+from registration.preparation import Prepared
+from registration.units import measure
+from registration.verification import FEATURES
 from splats.formats import load
 
 from .conftest import degrees_between, motion, moved
@@ -40,6 +47,42 @@ def test_two_scans_of_a_room(room: NDArray[np.float64], seed: int) -> None:
     assert 0.2 < found.overlap < 0.9 and found.inlier_ratio > 0.7
     assert found.hypotheses[0].score >= found.hypotheses[-1].score
     np.testing.assert_allclose(found.similarity.matrix().numpy(), found.T_target_source)
+
+
+def test_learned_colors_propose_poses(room: NDArray[np.float64], tmp_path: Path) -> None:
+    """A saved coloring matches the neighborhoods of a turned room where features propose nothing,
+    and is what `register` asks where features do not suffice."""
+    coloring = Coloring("shape", radius=0.3)
+    assert isinstance(coloring.backbone, ShapeBackbone)
+    sample = room[::20] / np.ptp(room, axis=0).max()
+    coloring.backbone.fit([sample])
+    colors = Coloring.load(coloring.save(tmp_path / "coloring.npz")).of_cloud
+    truth = motion(9)
+    source, target = moved(room[::2], inverse(truth)), room[1::2]
+
+    class MomentsOnly(Search):
+        def _feature_poses(self, level: Any) -> NDArray[np.float64]:
+            return np.zeros((0, 13))
+
+    search = MomentsOnly((measure(source), measure(target)), colors=colors)
+    best = search.run()
+    assert best is not None and best.origin == "ume"
+    assert degrees_between(search.answer(best).T_target_source, truth) < 0.3
+    asked: list[int] = []
+
+    def counted(cloud: Prepared) -> NDArray[np.float32]:
+        asked.append(len(cloud.points))
+        return colors(cloud)
+
+    low, high = room[room[:, 0] < 1.5], room[room[:, 0] > 2.3]
+    assert not register(moved(low, motion(2)), high, colors=counted).converged
+    assert len(asked) == 2
+
+
+def test_no_evidence_speaks_against_a_pose() -> None:
+    """The fitted weights are those of the features, and none is negative."""
+    assert tuple(WEIGHTS) == FEATURES
+    assert min(WEIGHTS.values()) >= 0
 
 
 def test_the_same_bits_every_time(room: NDArray[np.float64]) -> None:
