@@ -1,4 +1,4 @@
-"""Fields: kernels in samples per second, training on photos, frames, and bytes."""
+"""Fields: kernels in samples per second, training on photos, frames, parameters, and bytes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from fields.trivec.method import TrivecMethod
 from fields.trivec.refinement import fresh
 from fields.volume import composite as composite_twin
 from runs import RunDirectory, config_from_json, latest_checkpoint
+from vq.asset import open_asset
 
 from .command import fieldwright, real_data
 from .metric import Metric
@@ -29,6 +30,8 @@ from .timing import compare
 
 TWIN_RAYS = 256
 """Rays that the slow twin is timed on."""
+GRID_SECONDS = 150
+"""Training of each field on an occupancy grid."""
 BUDGET_BYTES = 1_000_000
 """Size that a coded field of `lego_400` has to fit."""
 
@@ -41,6 +44,7 @@ def run(*, quick: bool) -> Iterator[Metric]:
     data = real_data("scenes/lego_400")
     if data is not None:
         yield from _training(data, quick=quick)
+        yield from _decompositions(data, quick=quick)
 
 
 def shell(level: int, *, rank: int = 16, nodes: int = 8) -> TrivecField:
@@ -223,6 +227,33 @@ def _training(data: Path, *, quick: bool) -> Iterator[Metric]:
         yield Metric(f"{name}: coded file: loss to its float32 self", loss, "dB", "lower", 0.5, 0.3)
         loss = found["psnr"] - small["psnr"]
         yield Metric(f"{name}: coded file: loss to a run without budget", loss, "dB", "lower", 0.5)
+
+
+def _decompositions(data: Path, *, quick: bool) -> Iterator[Metric]:
+    """Strivec against TensoRF-VM, trained equally long: quality and numbers trained."""
+    seconds = 15 if quick else GRID_SECONDS
+    scale = ("--downscale", 4) if quick else ()
+    scores, counts = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for method, title in (("tensorf", "tensorf-vm"), ("strivec", "strivec")):
+            out = Path(folder) / method
+            arguments = ("--data", data, "--out", out, "--max-seconds", seconds, *scale)
+            found = fieldwright("train", method, *arguments)
+            with open_asset(Path(found["scene"])) as asset:
+                counts[title] = int(asset.header.properties["num_parameters"])
+            scores[title] = found["psnr"]
+            name = f"{title}, lego_400, {seconds} s"
+            limit = 30.0 if title == "strivec" else None
+            yield Metric(f"{name}: PSNR", found["psnr"], "dB", "higher", 0.02, limit)
+            yield Metric(f"{name}: steps", found["steps"], "", "higher", 0.3)
+            yield Metric(f"{name}: parameters", counts[title] / 1e6, "M", "lower", 0.2)
+            yield Metric(f"{name}: file", found["num_bytes"] / 1e6, "MB", "lower", 0.2)
+            memory = found["peak_memory_bytes"] / 1e9
+            yield Metric(f"{name}: peak memory", memory, "GB", "lower", 0.2)
+    share = 100 * counts["strivec"] / counts["tensorf-vm"]
+    yield Metric("strivec: parameters / those of tensorf-vm", share, "%", "lower", 0.2, 60)
+    gain = scores["strivec"] - scores["tensorf-vm"]
+    yield Metric("strivec: PSNR above tensorf-vm", gain, "dB", "higher", 0.5, 0)
 
 
 def _float_psnr(run_folder: Path, data: Path, *, downscale: int | None) -> float:

@@ -11,13 +11,14 @@ from .logs import logging_to
 from .loop import train
 from .memory import peak_cuda_memory_bytes, peak_memory_bytes
 from .metrics import MetricsLog, read_metrics
-from .plugins import FORMATS, METHODS, SCENES, list_plugins, load_plugin
+from .plugins import COMPRESSORS, FORMATS, METHODS, SCENES, list_plugins, load_plugin
 from .progress import BarProgress, LineProgress, Progress, Report, make_progress
 from .seeding import random_state, restore_random_state, seed_everything, set_num_threads
 from .summary import Summary
 from .trainee import Scalars, Trainee, WatchableTrainee
 
 __all__ = [
+    "COMPRESSORS",
     "FORMATS",
     "METHODS",
     "SCENES",

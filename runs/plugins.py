@@ -11,6 +11,7 @@ from typing import Any
 METHODS = "fieldwright.methods"
 SCENES = "fieldwright.scenes"
 FORMATS = "fieldwright.formats"
+COMPRESSORS = "fieldwright.compressors"
 
 
 def list_plugins(group: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Write a splat scene as a small asset and measure what that costs."""
+"""Write a splat scene or a field as a small asset and measure what that costs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ import torch
 import tyro
 from rich.table import Table
 
-from captures import Capture, load_capture
-from captures.evaluation import BACKGROUNDS, choose_background, evaluate
+from captures import Capture, load_capture, psnr
+from captures.evaluation import BACKGROUNDS, choose_background, evaluate, to_8_bit
+from fields.compression import Task
+from fields.conversion.viewpoints import viewpoints
+from fields.scene_files import open_scene, scene_kind
+from runs import COMPRESSORS, list_plugins, load_plugin
 from splats.compact.compress import DEFAULT_LOSS, Compressor, Goal
 from splats.compact.judge import Judge, judge_without_photos, photo_error
 from splats.compact.refine import REFINE_STEPS, Refinement, refine
@@ -41,7 +45,7 @@ class Compress(Common):
     """Flags of `fieldwright compress`."""
 
     source: Annotated[Path, tyro.conf.Positional]
-    """A splat file or folder of any format, or a run folder."""
+    """A splat file or folder of any format, an asset of a field, or a run folder."""
     output: Annotated[Path, tyro.conf.Positional]
     """The asset to write, ending in .fwa."""
     target_size: int | None = None
@@ -76,6 +80,9 @@ def run(config: Compress) -> dict[str, Any]:
     goal = Goal(config.target_size, config.quality, config.fast, config.progressive)
     refuse_existing(config.output, overwrite=config.overwrite)
     path = scene_file(config.source) if (config.source / "config.json").is_file() else config.source
+    kind = scene_kind(path)
+    if kind in list_plugins(COMPRESSORS):
+        return _compress_field(config, path, kind)
     source = open_source(path)
     gaussians = collect(in_frame(source))
     if len(gaussians) == 0:
@@ -87,6 +94,59 @@ def run(config: Compress) -> dict[str, Any]:
     _write(gaussians, source, capture, goal, config)
     seconds = time.perf_counter() - start
     return _report(config, path, SplatScene(gaussians, source.antialiased), capture, seconds)
+
+
+def _compress_field(config: Compress, path: Path, kind: str) -> dict[str, Any]:
+    """Hand a field to the compressor of its kind, and look at the file through the same cameras."""
+    if config.target_size is None or config.quality is not None:
+        raise ValueError(f"a {kind} field is written to a size; give --target-size BYTES.")
+    capture = None
+    if config.data is not None:
+        capture = load_capture(config.data, downscale=config.downscale)
+    steps = config.refine_steps if capture is not None else 0
+    task = Task(path, config.output, config.target_size, capture, steps, config.seed)
+    start = time.perf_counter()
+    load_plugin(COMPRESSORS, kind)(task)
+    seconds = time.perf_counter() - start
+    before = open_scene(path)
+    start = time.perf_counter()
+    after = open_scene(config.output)
+    decode_seconds = time.perf_counter() - start
+    cameras = viewpoints(before, None, count=_VIEWS, width=_WIDTH, height=_HEIGHT)
+    pictures = [
+        scene.render(cameras, channels=("rgb",)).channel("rgb") for scene in (before, after)
+    ]
+    summary: dict[str, Any] = {
+        "num_bytes": config.output.stat().st_size,
+        "source_bytes": size_of(path),
+        "num_primitives": getattr(after, "num_primitives", None),
+        "source_primitives": getattr(before, "num_primitives", None),
+        "render_psnr": float(psnr(to_8_bit(pictures[1]), to_8_bit(pictures[0])).mean()),
+        "encode_seconds": seconds,
+        "decode_seconds": decode_seconds,
+        "output": str(config.output),
+        "psnr_before": None,
+        "psnr": None,
+    }
+    if capture is not None and capture.test:
+        background = torch.tensor(BACKGROUNDS[choose_background(capture, None)])
+        for key, shown in (("psnr_before", before), ("psnr", after)):
+            summary[key] = evaluate(shown, capture, background=background).psnr
+    _print_field(summary)
+    return summary
+
+
+def _print_field(summary: dict[str, Any]) -> None:
+    table = Table(show_header=False, box=None, title=summary["output"], title_justify="left")
+    before, after = summary["source_bytes"], summary["num_bytes"]
+    table.add_row("bytes", f"{after:,} of {before:,} before, {before / after:.1f}x smaller")
+    table.add_row("pictures", f"{summary['render_psnr']:.2f} dB PSNR against the source")
+    if summary["psnr"] is not None:
+        change = summary["psnr"] - summary["psnr_before"]
+        table.add_row("held-out photos", f"{summary['psnr']:.2f} dB, {change:+.2f} dB")
+    table.add_row("written in", f"{summary['encode_seconds']:.2f} s")
+    table.add_row("read in", f"{summary['decode_seconds']:.2f} s")
+    console.print(table)
 
 
 def _write(

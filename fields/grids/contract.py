@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -83,14 +84,20 @@ class GridField(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def blank(
-        cls, description: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
-    ) -> GridField:
-        """A field of a description whose parameters, of these shapes, are yet to be loaded.
+    def blank(cls, description: Mapping[str, Any]) -> GridField:
+        """A field of a description whose parameters are yet to be loaded.
 
         Raises:
             ValueError: The description fits no field.
         """
+
+    def decoded(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The parameters that a compressed file of this kind holds.
+
+        Raises:
+            ValueError: The arrays fit no such file.
+        """
+        raise ValueError(f"there are no compressed files of {self.KIND} fields, got {len(arrays)}.")
 
     # ------------------------------------------------------------------------------ as a `Field`
 

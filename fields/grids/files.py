@@ -1,6 +1,7 @@
 """Fields with an occupancy grid as assets.
 
-Arrays: every parameter by its name, every float32 bit of it, and `occupied`, the bits of the cells
+Arrays: every parameter by its name, every float32 bit of it, or in compressed files what the kind
+makes of them, and `occupied`, the bits of the cells
 that are drawn (x slowest, eight to a byte, the first the highest). The header's properties hold the
 field's own description and the sampler's step and threshold, its frame the sampler's box and the
 similarity from the field's axes to the scene's.
@@ -8,7 +9,6 @@ similarity from the field's axes to the scene's.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -42,30 +42,46 @@ def save_grid_field(
         FileExistsError: `path` exists and `overwrite` is False.
         ValueError: A parameter is not finite.
     """
-    writer = AssetWriter(
-        field.KIND,
-        frame={
-            "bounds": sampler.bounds.tolist(),
-            "T_source_field": (T_source_field or Similarity()).to_json(),
-        },
-        properties={
-            "num_primitives": field.num_primitives,
-            "num_parameters": field.num_parameters,
-            "step": sampler.step,
-            "cells": sampler.resolution,
-            "field": field.description(),
-        },
-        provenance={"program": "fieldwright"},
-    )
+    writer = field_writer(field, sampler, T_source_field or Similarity(), coded=False)
     for name, values in field.state_dict().items():
         array = values.detach().cpu().numpy()
         if array.dtype == np.float32 and not np.isfinite(array).all():
             raise ValueError(f"`{name}` holds NaN or infinity; such a field cannot be written.")
         codec = "planes" if array.dtype == np.float32 else "adaptive"
         writer.array(name, writer.encode(name, np.ascontiguousarray(array), codec))
+    return writer.write(path, overwrite=overwrite)
+
+
+def field_writer(
+    field: GridField, sampler: OccupancyGrid, T_source_field: Similarity, *, coded: bool
+) -> AssetWriter:
+    """A file with everything but the parameters.
+
+    Args:
+        field: What it is of.
+        sampler: Knows the cells that are drawn.
+        T_source_field: From the field's frame to the scene's.
+        coded: Whether the parameters will be those that `GridField.decoded` takes.
+    """
+    writer = AssetWriter(
+        field.KIND,
+        frame={
+            "bounds": sampler.bounds.tolist(),
+            "T_source_field": T_source_field.to_json(),
+        },
+        properties={
+            "num_primitives": field.num_primitives,
+            "num_parameters": field.num_parameters,
+            "step": sampler.step,
+            "cells": sampler.resolution,
+            "coded": coded,
+            "field": field.description(),
+        },
+        provenance={"program": "fieldwright"},
+    )
     bits = np.packbits(sampler.occupied.cpu().numpy().reshape(-1))
     writer.array("occupied", writer.encode("occupied", bits, "adaptive"))
-    return writer.write(path, overwrite=overwrite)
+    return writer
 
 
 def load_grid_field(
@@ -81,14 +97,15 @@ def load_grid_field(
         if header.kind != kind.KIND:
             raise ValueError(f"{path} holds {header.kind!r}, expected {kind.KIND!r}.")
         try:
-            arrays = {name: torch.from_numpy(values) for name, values in asset.arrays().items()}
+            field = kind.blank(header.properties["field"])
+            if field.num_parameters > _LARGEST:
+                raise ValueError(f"{field.num_parameters} numbers are more than a field may have")
+            arrays = asset.arrays()
             bits = arrays.pop("occupied")
-            shapes = {name: tuple(values.shape) for name, values in arrays.items()}
-            if max(map(math.prod, shapes.values()), default=0) > _LARGEST:
-                raise ValueError("an array holds more numbers than a field may have")
-            field = kind.blank(header.properties["field"], shapes)
-            field.load_state_dict(arrays)
-            sampler = _sampler(header.frame["bounds"], header.properties, bits.numpy())
+            if header.properties["coded"]:
+                arrays = field.decoded(arrays)
+            field.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})
+            sampler = _sampler(header.frame["bounds"], header.properties, bits)
             similarity = Similarity.from_json(header.frame["T_source_field"])
         except (KeyError, TypeError, IndexError, AttributeError, RuntimeError, ValueError) as error:
             raise ValueError(f"{path} lacks what a {kind.KIND} field needs: {error}.") from None

@@ -28,6 +28,8 @@ _LOOK_EVERY = 0.025
 """Share of the budget between two looks at which cells are empty."""
 _FIRST_LOOK = 0.04
 """Share of the budget after which cells may be empty."""
+_DECAY = 0.5
+"""Of what was seen at the look before."""
 _MIN_ALPHA = 0.006
 """Opacity of a step below which a cell is empty: above what cells begin with."""
 
@@ -78,6 +80,7 @@ class GridMethod(ABC):
             resolution=config.cells,
             min_alpha=_MIN_ALPHA,
             possible=_flags(hull),
+            decay=_DECAY,
         )
         self._next_look, self._stage, self.since = _FIRST_LOOK, 0, 0.0
         self.take(self.start(hull, hull.side / _UNITS))
@@ -166,8 +169,7 @@ class GridMethod(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state` was taken."""
-        shapes = {name: tuple(values.shape) for name, values in state["field"].items()}
-        field = self.Field.blank(state["description"], shapes)
+        field = self.Field.blank(state["description"])
         field.load_state_dict(state["field"])
         self.take(field)
         self._optimizer.load_state_dict(state["optimizer"])

@@ -23,6 +23,11 @@ def contract(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     return ((2 - 1 / size) * (points / size) + 2) / 4
 
 
+def stretching(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
+    """Contracted length per length outwards: 1 / |x|^2 beyond |x| = 1, else 1."""
+    return points.abs().amax(dim=-1).clamp(min=1) ** -2
+
+
 def spacing(distances: Tensor) -> Tensor:
     """t / 2 up to 1, then 1 - 1 / (2 t): half of [0, 1) even in distance, half in its inverse."""
     return torch.where(distances < 1, distances / 2, 1 - 1 / (2 * distances.clamp(min=_TINY)))

@@ -14,11 +14,11 @@ from splats.sh import sh_basis
 
 from ..contract import Channel
 from .config import NerfactoConfig
-from .contraction import contract
+from .contraction import contract, stretching
 
 _BASE = 16
-_INITIAL_DENSITY = 0.01
-"""Factor on the density, so that space starts almost empty."""
+_INITIAL_DENSITY = 1.0
+"""Density that space starts with, per unit of contracted length: half of the light passes."""
 _PROPOSAL_LEVELS, _PROPOSAL_WIDTH, _PROPOSAL_ENTRIES = 5, 16, 17
 _LOOKS = 0.01
 _DIRECTIONS = 16  # spherical harmonics up to degree 3, which nerfacto calls four levels
@@ -43,6 +43,18 @@ def truncated_exp(values: Tensor) -> Tensor:
     return _TruncatedExp.apply(values)
 
 
+def density_of(
+    raw: Float[Tensor, "*batch"], points: Float[Tensor, "*batch 3"]
+) -> Float[Tensor, "*batch"]:
+    """Density per world unit from a network's output, which says it per unit of contracted length.
+
+    Far intervals are hundreds of units long. Were the output a density per world unit, they would
+    be opaque before anything has been learned, and each photo would be painted onto its own
+    horizon, where no other camera sees it.
+    """
+    return _INITIAL_DENSITY * truncated_exp(raw) * stretching(points)
+
+
 def grid_layout(levels: int, features: int, log2_entries: int, finest: int) -> HashGridLayout:
     """Levels from 16 to `finest` cells along a side, in equal ratios."""
     growth = (finest / _BASE) ** (1 / max(1, levels - 1))
@@ -60,8 +72,7 @@ class ProposalDensity(nn.Module):
 
     def forward(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         """Density per world unit."""
-        raw = self.network(self.grid(contract(points)))[..., 0]
-        return _INITIAL_DENSITY * truncated_exp(raw)
+        return density_of(self.network(self.grid(contract(points)))[..., 0], points)
 
 
 class NerfactoField(nn.Module):
@@ -123,7 +134,7 @@ class NerfactoField(nn.Module):
 
     def _geometry(self, points: Tensor) -> tuple[Tensor, Tensor]:
         raw = self.density_network(self.grid(contract(points)))
-        return _INITIAL_DENSITY * truncated_exp(raw[..., 0]), raw[..., 1:]
+        return density_of(raw[..., 0], points), raw[..., 1:]
 
 
 def _layers(

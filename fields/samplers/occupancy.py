@@ -19,7 +19,6 @@ from ..kernels import native_for
 from ..rays import Rays
 from ..samples import Samples
 
-_DECAY = 0.95
 _AT_ONCE = 1 << 17
 """Cells looked at together."""
 
@@ -35,6 +34,7 @@ class OccupancyGrid:
         resolution: int = 128,
         min_alpha: float = 1e-3,
         possible: Bool[Tensor, "x y z"] | None = None,
+        decay: float = 0.95,
     ) -> None:
         """
         Args:
@@ -42,7 +42,8 @@ class OccupancyGrid:
             step: Length of an interval, world units.
             resolution: Cells along each axis.
             min_alpha: Opacity over one step below which a cell is empty.
-            possible: Cells that may ever be occupied, [resolution] * 3; all when None.
+            possible: Cells that are occupied at first, [resolution] * 3; all when None.
+            decay: Factor of what was seen before, at each update.
         """
         if not bool((bounds[1] > bounds[0]).all()) or not step > 0:
             raise ValueError(
@@ -50,7 +51,7 @@ class OccupancyGrid:
                 f"{bounds.tolist()} and {step}."
             )
         self.bounds, self.step, self.resolution = bounds.float(), step, resolution
-        self.min_density = min_alpha / step
+        self.min_density, self._decay = min_alpha / step, decay
         if possible is None:
             possible = torch.ones((resolution,) * 3, dtype=torch.bool, device=bounds.device)
         self._take(torch.where(possible, torch.inf, 0.0))
@@ -84,7 +85,7 @@ class OccupancyGrid:
         size = (self.bounds[1] - self.bounds[0]) / self.resolution
         cells = self.occupied.nonzero()
         old = self.densities
-        new = torch.where(old.isinf(), 0, old * _DECAY)
+        new = torch.where(old.isinf(), 0, old * self._decay)
         for start in range(0, len(cells), _AT_ONCE):
             part = cells[start : start + _AT_ONCE]
             shift = torch.rand(part.shape, generator=generator).to(size)

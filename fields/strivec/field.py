@@ -29,7 +29,7 @@ from .cubes import Cubes, Lattice, coverage
 
 _SCALE = 0.2
 """Standard deviation of the first numbers."""
-_MAX_CUBES = 1 << 20
+_MAX_ROWS = 1 << 21
 _MAX_NODES = 1 << 10
 
 
@@ -209,6 +209,7 @@ class StrivecField(GridField):
         return {
             "box": self.box.tolist(),
             "unit": self.unit,
+            "tensors": [len(scale.cells) for scale in self.each()],
             "nodes_of_scales": [scale.nodes for scale in self.each()],
             "pitches": list(config.pitches),
             "overlap": config.overlap,
@@ -224,12 +225,11 @@ class StrivecField(GridField):
         }
 
     @classmethod
-    def blank(
-        cls, description: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
-    ) -> StrivecField:
+    def blank(cls, description: Mapping[str, Any]) -> StrivecField:
         """See `GridField`."""
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in description.items()}
         nodes = [int(n) for n in values.pop("nodes_of_scales")]
+        counts = [int(n) for n in values.pop("tensors")]
         box = torch.tensor(values.pop("box"), dtype=torch.float32).reshape(2, 3)
         unit = float(values.pop("unit"))
         config = StrivecConfig(**values)
@@ -239,12 +239,13 @@ class StrivecField(GridField):
         for i, (lattice, rank) in enumerate(
             zip(_lattices(config, box), config.density_ranks, strict=True)
         ):
-            count = shapes[f"scales.{i}.cells"][0]
-            if count > _MAX_CUBES:
-                raise ValueError(f"{count} tensors are more than a field may have")
-            rows = count * 3 * nodes[i]
+            if not 0 <= counts[i] * nodes[i] <= _MAX_ROWS:
+                raise ValueError(
+                    f"{counts[i]} tensors of {nodes[i]} nodes are more than a field may have"
+                )
+            rows = counts[i] * 3 * nodes[i]
             vectors = torch.zeros(rows, rank), torch.zeros(rows, config.color_rank)
-            cells = torch.zeros(count, 3, dtype=torch.int32)
+            cells = torch.zeros(counts[i], 3, dtype=torch.int32)
             scales.append(Scale(lattice, cells, vectors, nodes[i]))
         return cls(config, box, unit, scales, generator=blank_generator())
 

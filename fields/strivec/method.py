@@ -33,6 +33,7 @@ class StrivecMethod(GridMethod):
 
     Config = StrivecConfig
     Field = StrivecField
+    _begun: float | None = None
 
     def start(self, hull: Hull, unit: float) -> GridField:
         """See `GridMethod`."""
@@ -65,7 +66,11 @@ class StrivecMethod(GridMethod):
 
     def reshape(self, progress: float) -> None:
         """See `GridMethod`; the coarse stage ends with the tensors' beginning."""
-        if isinstance(self.field, TensorfField) and progress >= self.config.coarse_until:
+        if self._begun is None:
+            self._begun = progress
+        # Counted from the first step: loading may take a share of a budget in seconds.
+        coarse = progress < self._begun + self.config.coarse_until
+        if isinstance(self.field, TensorfField) and not coarse:
             self.sampler.update(self.field.density, generator=self.random)
             points = self.sampler.dense_points()
             if len(points) == 0:
@@ -75,12 +80,18 @@ class StrivecMethod(GridMethod):
                 )
             self.take(self._along(points, self.field.box, self.field.unit))
             self.since = progress
-        super().reshape(progress)
+        if isinstance(self.field, StrivecField):
+            super().reshape(progress)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `GridMethod`."""
+        return super().state_dict() | {"begun": self._begun}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `GridMethod`."""
         self.Field = TensorfField if "decomposition" in state["description"] else StrivecField
         super().load_state_dict(state)
+        self._begun = state["begun"]
 
 
 def load_scene(path: str | Path, *, device: torch.device | str = "cpu") -> FieldScene:

@@ -11,16 +11,19 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..grids.contract import GridField, blank_generator
 from ..samplers import OccupancyGrid
 from ..shading import ColorNetwork, basis_matrix
 from ..tensors.vm import LINE_AXIS, PLANE_AXES
+from .coding import expanded
 from .config import TensorfConfig
 from .factors import CpTensor, Factors, VmTensor
 
 _MAX_NODES = 1 << 12
+_LARGEST = 1 << 27
 _SCALES = {"vm": 0.1, "cp": 0.2}
 """Standard deviation of the first numbers."""
 
@@ -137,9 +140,7 @@ class TensorfField(GridField):
         }
 
     @classmethod
-    def blank(
-        cls, description: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
-    ) -> TensorfField:
+    def blank(cls, description: Mapping[str, Any]) -> TensorfField:
         """See `GridField`."""
         values = dict(description)
         x, y, z = (int(n) for n in values.pop("size"))
@@ -149,6 +150,8 @@ class TensorfField(GridField):
         unit = float(values.pop("unit"))
         values["upsample_at"] = tuple(values["upsample_at"])
         config = TensorfConfig(**values)
+        if max(x, y, z) ** 2 * max(config.ranks) > _LARGEST:
+            raise ValueError(f"{config.ranks} components of {[x, y, z]} nodes are too many")
         if config.decomposition == "vm":
             rows = [(x, y, z)[a] * (x, y, z)[b] for a, b in PLANE_AXES]
             lengths = [(x, y, z)[axis] for axis in LINE_AXIS]
@@ -162,10 +165,14 @@ class TensorfField(GridField):
             )
         else:
             first, second = (
-                CpTensor(torch.zeros(shapes[f"{name}.vectors"]), x)
-                for name in ("densities", "colors")
+                CpTensor.drawn(x, rank, 0.0, blank_generator()) for rank in config.ranks
             )
         return cls(config, box, unit, (first, second), generator=blank_generator())
+
+    def decoded(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """See `GridField`."""
+        shapes = {name: tuple(values.shape) for name, values in self.state_dict().items()}
+        return expanded(arrays, shapes)
 
 
 def node_counts(nodes: int, box: Float[Tensor, "2 3"]) -> tuple[int, int, int]:

@@ -6,13 +6,15 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from captures import Capture
 
 _ROUGH = 64
 """Cells along each axis of the first carving, which finds the box."""
+_FIRST = 32
+"""Cells along each axis that are looked at before any is divided."""
 _LEVELS = 8
 """Radii by which silhouettes are widened: 1 to 128 pixels."""
 _MIN_VIEWS = 0.3
@@ -60,10 +62,16 @@ def carve(capture: Capture, resolution: int) -> Hull:
         axis = torch.arange(resolution)
         cells = torch.cartesian_prod(axis, axis, axis)
         return Hull(torch.full((3,), -half), 2 * half, cells, resolution, bounded=False)
-    found = [alpha for alpha in alphas if alpha is not None]
+    found = [_pyramid(alpha > 0) for alpha in alphas if alpha is not None]
     low, side = torch.full((3,), -1.0), 2.0
     for cells_across in (_ROUGH, _ROUGH, resolution):
-        cells = _left(capture, found, low, side, cells_across)
+        across = min(_FIRST, cells_across)
+        cells = torch.cartesian_prod(*[torch.arange(across)] * 3)
+        cells = _left(capture, found, low, side, cells, across)
+        while across < cells_across and len(cells):
+            octants = torch.cartesian_prod(*[torch.arange(2)] * 3)
+            cells, across = (2 * cells[:, None] + octants).flatten(0, 1), 2 * across
+            cells = _left(capture, found, low, side, cells, across)
         if len(cells) == 0:
             raise ValueError(
                 f"the alpha of the photos in {capture.source} leaves no space for an object: they "
@@ -79,14 +87,17 @@ def carve(capture: Capture, resolution: int) -> Hull:
 
 
 def _left(
-    capture: Capture, alphas: list[Tensor], low: Tensor, side: float, resolution: int
+    capture: Capture,
+    silhouettes: list[UInt8[Tensor, "H W"]],
+    low: Tensor,
+    side: float,
+    cells: Int64[Tensor, "M 3"],
+    resolution: int,
 ) -> Int64[Tensor, "N 3"]:
-    """Cells of a cube that no photo rules out."""
-    axis = torch.arange(resolution)
-    cells = torch.cartesian_prod(axis, axis, axis)
+    """Those `cells` of a cube that no photo rules out."""
     size = side / resolution
     views = torch.zeros(len(cells))
-    for index, alpha in zip(capture.train, alphas, strict=True):
+    for index, solid in zip(capture.train, silhouettes, strict=True):
         centers = low + (cells + 0.5) * size
         viewmat = capture.cameras.viewmats[index].float()
         K = capture.cameras.Ks[index].float()
@@ -94,26 +105,28 @@ def _left(
         depth = at[:, 2]
         pixel = at[:, :2] / depth.clamp(min=1e-6)[:, None] * K.diagonal()[:2] + K[:2, 2]
         column, row = pixel[:, 0].floor().long(), pixel[:, 1].floor().long()
-        height, width = alpha.shape
+        height, width = solid.shape
         free = at.norm(dim=1) < _FREE * float(viewmat[:3, 3].norm())
         inside = (depth > size) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
         # The cell's circumscribed sphere in pixels, rounded up to a power of two.
         radius = float(K[0, 0]) * 0.5 * math.sqrt(3) * size / depth.clamp(min=size)
         level = radius.clamp(min=1).log2().ceil().long().clamp(max=_LEVELS - 1)
-        solid = _pyramid(alpha > 0)
-        seen = solid[level, row.clamp(0, height - 1), column.clamp(0, width - 1)]
+        near = solid[row.clamp(0, height - 1), column.clamp(0, width - 1)]
+        seen = (near >> level.to(torch.uint8) & 1).bool()
         views += inside
         keep = (~inside | seen) & ~free
         cells, views = cells[keep], views[keep]
-    return cells[views >= max(1.0, _MIN_VIEWS * len(alphas))]
+    return cells[views >= max(1.0, _MIN_VIEWS * len(silhouettes))]
 
 
-def _pyramid(solid: Bool[Tensor, "H W"]) -> Bool[Tensor, "L H W"]:
-    """Pixels within squares of radius 1, 2, 4, ... around solid ones."""
-    levels = [spread(solid, 1)]
+def _pyramid(solid: Bool[Tensor, "H W"]) -> UInt8[Tensor, "H W"]:
+    """Bit l is set within squares of radius 2 ** l around solid pixels."""
+    wide = spread(solid, 1)
+    bits = wide.to(torch.uint8)
     for level in range(1, _LEVELS):
-        levels.append(spread(levels[-1], 1 << (level - 1)))
-    return torch.stack(levels)
+        wide = spread(wide, 1 << (level - 1))
+        bits |= wide.to(torch.uint8) << level
+    return bits
 
 
 def spread(solid: Bool[Tensor, "H W"], radius: int) -> Bool[Tensor, "H W"]:

@@ -40,6 +40,8 @@ _NEAR_LEAVES = 8
 """Leaves across the innermost cube of captures without alpha."""
 _COMPACT_AT = 0.6
 """Share of the budget after which a field is trained for the size of its file."""
+_COMPACT_TO = 0.85
+"""Share of the file that components are kept for; the rest makes their cells smaller."""
 _SIDE_BYTES = 8
 """Bytes of a leaf in a coded file besides its components, about."""
 _UNITS = 256
@@ -100,6 +102,10 @@ class TrivecMethod:
         self._scores = torch.zeros(len(field))
         if self._rounding is not None:
             self._bank = noise_bank(field, self._seed + 2)
+
+    def start_from(self, field: TrivecField) -> None:
+        """Go on with `field`, which must be in the capture's frame, instead of a fresh one."""
+        self._take(field)
 
     # ------------------------------------------------------------------------------ training
 
@@ -167,7 +173,7 @@ class TrivecMethod:
         field, self._rounding = compacted(
             self.snapshot(),
             lambda: self._batches.next().rays,
-            num_bytes=max(target_size // 2, target_size - round(side)),
+            num_bytes=round(_COMPACT_TO * max(target_size // 2, target_size - round(side))),
             step=1 / (self.config.nodes - 1),
             generator=self._random,
         )

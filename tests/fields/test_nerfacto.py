@@ -15,12 +15,12 @@ from fields.conversion.teaching import rendered_capture
 from fields.conversion.viewpoints import cameras_on_sphere
 from fields.meshes import Mesh, MeshScene
 from fields.nerfacto import NerfactoConfig, load_nerfacto
-from fields.nerfacto.contraction import contract, spacing, unspacing
+from fields.nerfacto.contraction import contract, spacing, stretching, unspacing
 from fields.nerfacto.files import load_scene
 from fields.nerfacto.losses import distortion_loss, interlevel_loss
 from fields.nerfacto.method import NerfactoMethod
 from fields.nerfacto.model import dense_weights
-from fields.nerfacto.network import truncated_exp
+from fields.nerfacto.network import density_of, truncated_exp
 from fields.nerfacto.poses import PoseDeltas, rotated
 from fields.rays import camera_rays
 from fields.samples import Samples
@@ -56,6 +56,22 @@ def test_all_of_space_fits_into_the_cube_and_the_middle_keeps_its_shape() -> Non
     )
     points = torch.tensor([[0.3, -0.2, 0.9], [3.0, -1.5, 0.2]], dtype=torch.float64)
     assert torch.autograd.gradcheck(contract, points.requires_grad_())
+
+
+def test_far_intervals_begin_as_transparent_as_near_ones() -> None:
+    """Photos were painted onto their own horizon when the last interval began opaque."""
+    edges = unspacing(torch.linspace(0.025, 0.9995, 65))
+    middles = 0.5 * (edges[1:] + edges[:-1])
+    points = middles[:, None] * torch.nn.functional.normalize(torch.ones(1, 3))
+    density = density_of(torch.zeros(64), points)
+    optical = density * edges.diff()
+    assert float(optical.max()) < 3 * float(optical.median())
+    assert 0.05 < float(torch.exp(-optical.sum())) < 0.6
+    step = 1e-4
+    outwards = torch.tensor([[2.0, 0.0, 0.0], [5.0, 0.0, 0.0], [0.5, 0.0, 0.0]]).double()
+    moved = contract(outwards * (1 + step)) - contract(outwards)
+    slope = 4 * moved[:, 0] / (outwards[:, 0] * step)
+    torch.testing.assert_close(slope, stretching(outwards), rtol=1e-3, atol=0)
 
 
 def test_spacing_is_monotone_and_undone() -> None:
@@ -157,7 +173,9 @@ def test_training_explains_unseen_views_and_its_file_keeps_them(
     for step in range(200):
         trainee.step(step, step / 200)
     after = trainee.preview()["psnr"]
-    assert after > before + 1.5, (before, after)  # measured: from 7.0 to 9.4 dB
+    # Measured: 17.6 dB, and 19.5 on the training photos. Geometry at infinity explains those as
+    # well, and gives 9 dB here.
+    assert before < 10 and after > 15.5, (before, after)
     path = trainee.save_scene(tmp_path / "scene.ply")
     assert path.suffix == ".fwa"
     model, similarity = load_nerfacto(path)
