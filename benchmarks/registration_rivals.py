@@ -13,6 +13,7 @@ Register = Callable[[NDArray[np.float64], NDArray[np.float64], float], "Claim"]
 """From source, target and a voxel size to a pose; rivals must be told the voxel size, which is the
 one that ours finds by itself."""
 
+_KISS_VOXEL = 0.3  # meters, that of its examples on streets
 _AGREEMENT = 0.3  # share of inliers from which users of Open3D usually accept a pose
 
 
@@ -100,14 +101,18 @@ def fast_global(source: NDArray[np.float64], target: NDArray[np.float64], voxel:
 
 
 def kiss_matcher(source: NDArray[np.float64], target: NDArray[np.float64], voxel: float) -> Claim:
-    """KISS-Matcher and small_gicp; accepted from 5 final inliers, as in its examples."""
+    """KISS-Matcher and small_gicp; accepted from 5 final inliers, as in its examples.
+
+    It refuses voxels below a few millimeters, so clouds are rescaled to those of streets.
+    """
     import kiss_matcher as km  # pyright: ignore[reportMissingImports]
     import small_gicp
 
-    matcher = km.KISSMatcher(km.KISSMatcherConfig(voxel))
-    solution = matcher.estimate(source.astype(np.float32), target.astype(np.float32))
+    unit = _KISS_VOXEL / voxel
+    matcher = km.KISSMatcher(km.KISSMatcherConfig(_KISS_VOXEL))
+    solution = matcher.estimate(*(np.float32(unit * points) for points in (source, target)))
     pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = solution.rotation, np.ravel(solution.translation)
+    pose[:3, :3], pose[:3, 3] = solution.rotation, np.ravel(solution.translation) / unit
     done = small_gicp.align(
         target, source, pose, downsampling_resolution=voxel / 2,
         max_correspondence_distance=2 * voxel, num_threads=2,
