@@ -244,12 +244,10 @@ def test_points_of_a_file_place_the_tensors(tmp_path: Path) -> None:
 
 def test_an_empty_coarse_stage_says_what_to_do() -> None:
     trainee = fresh("strivec")
-    with torch.no_grad():
-        for item in trainee.field.parameters():
-            item.fill_(-50.0)
+    trainee.step(0, 0.0)
     trainee.field.density = lambda points: torch.zeros(points.shape[:-1])
     with pytest.raises(ValueError, match="coarse stage found nothing"):
-        trainee.step(0, 0.065)
+        trainee.step(1, 0.065)
 
 
 def test_files_that_are_no_fields_are_refused(tmp_path: Path) -> None:
