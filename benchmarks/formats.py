@@ -18,6 +18,7 @@ from splats.formats.cameras import automatic_cameras
 from splats.formats.conversion import Conversion, Pictures, convert, size_of
 from splats.formats.rendered import pictures_psnr, render_pictures
 from splats.formats.spz import SpzOptions
+from splats.gaussians import Gaussians
 from splats.scene import SplatScene
 
 from . import splat_transform

@@ -9,7 +9,9 @@ similarity from the field's axes to the scene's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,7 +134,7 @@ def load_grid_scene(
     return FieldScene(renderer, T_scene_field=similarity, path=file)
 
 
-def _sampler(bounds: object, properties: dict, bits: np.ndarray) -> OccupancyGrid:
+def _sampler(bounds: object, properties: Mapping[str, Any], bits: np.ndarray) -> OccupancyGrid:
     cells = int(properties["cells"])
     if not 1 <= cells <= _MAX_CELLS:
         raise ValueError(f"`cells` must be 1 to {_MAX_CELLS}, got {cells}")

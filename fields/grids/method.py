@@ -43,7 +43,7 @@ class GridMethod(ABC):
     """
 
     Config: ClassVar[type[GridConfig]]
-    Field: ClassVar[type[GridField]]
+    Field: type[GridField]
 
     @abstractmethod
     def start(self, hull: Hull, unit: float) -> GridField:

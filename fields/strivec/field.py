@@ -227,7 +227,9 @@ class StrivecField(GridField):
     @classmethod
     def blank(cls, description: Mapping[str, Any]) -> StrivecField:
         """See `GridField`."""
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in description.items()}
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in description.items()
+        }
         nodes = [int(n) for n in values.pop("nodes_of_scales")]
         counts = [int(n) for n in values.pop("tensors")]
         box = torch.tensor(values.pop("box"), dtype=torch.float32).reshape(2, 3)
