@@ -52,7 +52,6 @@ _FIGURES = {
     "size over splat-transform's": "size / splat-transform's",
 }
 _SPEED = " Gaussians of degree 3"
-_UNITS = {"write": "s", "read": "s", "convert": "s", "peak memory": "GB"}
 
 
 def formats_page(results: Results) -> str:
@@ -68,7 +67,7 @@ def formats_page(results: Results) -> str:
     for scene in [name for name in table if _SPEED not in name]:
         parts += [f"## {scene}", _scene(table[scene])]
     for scene in [name for name in table if _SPEED in name]:
-        parts += [f"## Speed, {scene}", _figures(table[scene])]
+        parts += [f"## Speed, {scene}", _speed(table[scene])]
     parts.append(
         "Errors are means of absolute differences: positions in units of the scene, log scales in "
         "nepers (0.01 is 1 %), opacities in [0, 1], harmonics as stored. PSNR is that of renders "
@@ -110,14 +109,11 @@ def _scene(formats: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def _figures(formats: Mapping[str, Mapping[str, float]]) -> str:
-    """Seconds, and memory where it was measured."""
-    used = [name for name in _UNITS if any(name in row for row in formats.values())]
-    lines = ["| format | " + " | ".join(f"{name}, {_UNITS[name]}" for name in used) + " |"]
-    lines.append("|---" * (len(used) + 1) + "|")
+def _speed(formats: Mapping[str, Mapping[str, float]]) -> str:
+    lines = ["| format | write, s | read, s |", "|---|---|---|"]
     for ending, row in formats.items():
-        cells = [f"{row[name]:.3g}" if name in row else "" for name in used]
-        lines.append(f"| `.{ending}` | " + " | ".join(cells) + " |")
+        cells = [f"{row[what]:.3g}" if what in row else "" for what in ("write", "read")]
+        lines.append(f"| `.{ending}` | {cells[0]} | {cells[1]} |")
     return "\n".join(lines)
 
 

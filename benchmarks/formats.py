@@ -23,7 +23,6 @@ from splats.scene import SplatScene
 
 from . import splat_transform
 from .command import real_data
-from .format_streaming import streaming
 from .metric import Metric
 from .synthetic_splats import synthetic_scene
 
@@ -80,7 +79,6 @@ def run(*, quick: bool) -> Iterator[Metric]:
                 yield from _written(scene, Path(folder), ending)
             yield from _references(scene, Path(folder))
     yield from _speed(20_000 if quick else _COUNT)
-    yield from streaming(40_000 if quick else 20_000_000)
 
 
 def _written(scene: _Scene, folder: Path, ending: str) -> Iterator[Metric]:

@@ -27,6 +27,7 @@ SUITES = (
     "asset",
     "vq",
     "formats",
+    "formats_streaming",
     "formats_fuzz",
     "compact",
     "hash_grid",
