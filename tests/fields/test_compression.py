@@ -55,6 +55,7 @@ def pictures(path: Path) -> torch.Tensor:
     return open_scene(path).render(cameras).channel("rgb")
 
 
+@pytest.mark.slow
 def test_tensorf_keeps_to_its_budget_and_more_bytes_are_closer(
     tensorf: Path, tmp_path: Path
 ) -> None:
