@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .buttons import add_button
 from .compare import COMPARE_MODES, CompareMode
 from .frames import ViewChannel
 
@@ -78,22 +79,22 @@ class Panel:
         self._motion = gui.add_checkbox(
             "Splats while moving", True, hint="The browser draws them itself, in one color each"
         )
-        self._button("Reset view", actions.reset_view, gui)
-        self._button("Screenshot", actions.screenshot, gui)
+        add_button(gui, "Reset view", actions.reset_view)
+        add_button(gui, "Screenshot", actions.screenshot)
         with gui.add_folder("Photos", visible=has_capture):
             self._cameras = gui.add_checkbox("Cameras", has_capture, hint="Click one to fly there")
             self._points = gui.add_checkbox("Sparse points", False, visible=has_points)
-            self._button("Go to the nearest photo", actions.go_to_photo, gui)
+            add_button(gui, "Go to the nearest photo", actions.go_to_photo)
             self._compare = gui.add_dropdown("Compare", COMPARE_MODES)
             self._edge = gui.add_slider("Photo up to", 0.0, 1.0, 0.01, 0.5, visible=False)
             self._compare.on_update(lambda _: self._show_edge())
         with gui.add_folder("Camera path", expand_by_default=False):
             self.path_status = gui.add_markdown("No keyframes.")
             self.seconds_per_keyframe = gui.add_number("Seconds per keyframe", 2.0, min=0.1)
-            self._button("Add keyframe", actions.add_keyframe, gui)
-            self._button("Play", actions.play_path, gui)
-            self._button("Save as JSON", actions.save_path, gui)
-            self._button("Clear", actions.clear_keyframes, gui)
+            add_button(gui, "Add keyframe", actions.add_keyframe)
+            add_button(gui, "Play", actions.play_path)
+            add_button(gui, "Save as JSON", actions.save_path)
+            add_button(gui, "Clear", actions.clear_keyframes)
         controls = [
             self._channel, self._background, self._max_size, self._motion, self._cameras,
             self._points, self._compare, self._edge, self._scene,
@@ -118,17 +119,3 @@ class Panel:
             max_size=int(self._max_size.value),
             browser_motion=self._motion.value,
         )
-
-    def _button(
-        self, label: str, action: Callable[[viser.ClientHandle], None], gui: viser.GuiApi
-    ) -> None:
-        button = gui.add_button(label)
-
-        @button.on_click
-        def _(event: viser.GuiEvent) -> None:
-            if event.client is None:
-                return
-            try:
-                action(event.client)
-            except Exception as error:  # shown where the button was pressed
-                event.client.add_notification(f"{label} failed", str(error), color="red")

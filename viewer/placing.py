@@ -15,6 +15,7 @@ from torch import Tensor
 from captures import Renderable, Similarity
 from registration import align_gravity, align_points, metric_scale
 
+from .buttons import add_button
 from .camera import ViewPose
 from .frames import render_in_strips
 
@@ -187,15 +188,15 @@ class PlacingPanel:
         with gui.add_folder("Place", expand_by_default=False):
             self.status = gui.add_markdown("No points.")
             self._picking = gui.add_checkbox("Pick points", False, hint="Click on surfaces")
-            self._button("Level by the last three", lambda _: self._level())
+            add_button(gui, "Level by the last three", lambda _: self._level())
             self._meters = gui.add_number("Length, m", 1.0, min=1e-6)
-            self._button("Scale by the last two", lambda _: self._scale())
+            add_button(gui, "Scale by the last two", lambda _: self._scale())
             self._target = gui.add_dropdown("Align to", scenes, visible=len(scenes) > 1)
             if len(scenes) > 1:
                 self._with_scale = gui.add_checkbox("With scale", True)
-                self._button("Align the shown scene", lambda _: self._align())
-            self._button("Clear points", lambda _: self._clear())
-            self._button("Save as JSON", self._save)
+                add_button(gui, "Align the shown scene", lambda _: self._align())
+            add_button(gui, "Clear points", lambda _: self._clear())
+            add_button(gui, "Save as JSON", self._save)
         self._picking.on_update(lambda _: self._switch())
 
     def add(self, pick: Pick) -> None:
@@ -257,15 +258,3 @@ class PlacingPanel:
         names = dict.fromkeys(pick.scene for pick in self.placement.picks)
         counts = [f"{name}: {len(self.placement.points_on(name))}" for name in names]
         self.status.content = "Points on " + ", ".join(counts) if counts else "No points."
-
-    def _button(self, label: str, action: Callable[[viser.ClientHandle], None]) -> None:
-        button = self._server.gui.add_button(label)
-
-        @button.on_click
-        def _(event: viser.GuiEvent) -> None:
-            if event.client is None:
-                return
-            try:
-                action(event.client)
-            except ValueError as error:  # shown where the button was pressed
-                event.client.add_notification(f"{label} failed", str(error), color="red")
