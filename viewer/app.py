@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -385,12 +386,10 @@ def _has_splats(scene: Renderable) -> bool:
 
 def require_viser() -> None:
     """Raise ImportError with the line that installs viser where it is missing."""
-    try:
-        import viser  # noqa: F401
-    except ImportError as error:
+    if find_spec("viser") is None:
         raise ImportError(
             'The viewer needs viser; install it with pip install "fieldwright[view]".'
-        ) from error
+        )
 
 
 def _start_server(host: str, port: int) -> viser.ViserServer:
