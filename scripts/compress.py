@@ -132,14 +132,17 @@ def _compress_field(config: Compress, path: Path, kind: str) -> dict[str, Any]:
         background = torch.tensor(BACKGROUNDS[choose_background(capture, None)])
         for key, shown in (("psnr_before", before), ("psnr", after)):
             summary[key] = evaluate(shown, capture, background=background).psnr
-    _print_field(summary)
+    _print_summary(summary, {})
     return summary
 
 
-def _print_field(summary: dict[str, Any]) -> None:
+def _print_summary(summary: dict[str, Any], counts: dict[str, str]) -> None:
+    """Sizes, then `counts` of what the scene is made of, quality and times."""
     table = Table(show_header=False, box=None, title=summary["output"], title_justify="left")
     before, after = summary["source_bytes"], summary["num_bytes"]
     table.add_row("bytes", f"{after:,} of {before:,} before, {before / after:.1f}x smaller")
+    for name, text in counts.items():
+        table.add_row(name, text)
     table.add_row("pictures", f"{summary['render_psnr']:.2f} dB PSNR against the source")
     if summary["psnr"] is not None:
         change = summary["psnr"] - summary["psnr_before"]
@@ -214,17 +217,11 @@ def _count(path: Path) -> int:
 
 
 def _print(summary: dict[str, Any], config: Compress) -> None:
-    table = Table(show_header=False, box=None, title=str(config.output), title_justify="left")
-    before, after = summary["source_bytes"], summary["num_bytes"]
-    table.add_row("bytes", f"{after:,} of {before:,} before, {before / after:.1f}x smaller")
-    table.add_row("Gaussians", f"{summary['num_primitives']:,} of {summary['source_primitives']:,}")
-    table.add_row("bits per Gaussian of the source", f"{summary['bits_per_gaussian']:.1f}")
-    table.add_row("pictures", f"{summary['render_psnr']:.2f} dB PSNR against the source")
-    if summary["psnr"] is not None:
-        change = summary["psnr"] - summary["psnr_before"]
-        table.add_row("held-out photos", f"{summary['psnr']:.2f} dB, {change:+.2f} dB")
-    table.add_row("written in", f"{summary['encode_seconds']:.2f} s")
-    table.add_row("read in", f"{summary['decode_seconds']:.2f} s")
-    console.print(table)
+    count, before = summary["num_primitives"], summary["source_primitives"]
+    counts = {
+        "Gaussians": f"{count:,} of {before:,}",
+        "bits per Gaussian of the source": f"{summary['bits_per_gaussian']:.1f}",
+    }
+    _print_summary(summary, counts)
     if config.target_size is None and config.quality is None:
         console.print(f"--quality {DEFAULT_LOSS} was taken; --target-size BYTES sets the size.")
