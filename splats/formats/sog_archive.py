@@ -20,7 +20,7 @@ _MAX_EXPANSION = 16  # WebP does not shrink in a ZIP; nothing honest expands fur
 _DAMAGED_ZIP = (
     zipfile.BadZipFile,
     zlib.error,
-    NotImplementedError,
+    NotImplementedError,  # of an entry that needs a later ZIP version, or is patched
     RuntimeError,
     EOFError,
     ValueError,

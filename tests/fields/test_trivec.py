@@ -58,7 +58,7 @@ def test_threads_change_no_bit_and_instruction_sets_little(isa: str) -> None:
     try:
         try:
             native.set_isa(isa)
-        except ValueError:
+        except ValueError:  # the kernels refuse what the processor cannot execute
             pytest.skip(f"this CPU has no {isa}")
         native.set_num_threads(1)
         single = gradients(renderer, twin=False)
