@@ -56,7 +56,7 @@ def pictures(path: Path) -> torch.Tensor:
 
 
 @pytest.mark.slow
-def test_tensorf_keeps_to_its_budget_and_more_bytes_are_closer(
+def test_tensorf_keeps_to_its_budget_and_tells_smooth_planes_in_few_bytes(
     tensorf: Path, tmp_path: Path
 ) -> None:
     full, found = pictures(tensorf), []
@@ -64,8 +64,8 @@ def test_tensorf_keeps_to_its_budget_and_more_bytes_are_closer(
         out = compress_tensorf(Task(tensorf, tmp_path / f"{size}.fwa", size))
         assert out.stat().st_size <= size
         found.append(float(psnr(pictures(out), full).mean()))
-    # Measured: 43.7, 63.7 and 61.6 dB: the second has all that there is to tell.
-    assert 40 < found[0] < min(found[1:]) and min(found) < 50 < min(found[1:]), found
+    # 43.7, 63.7 and 61.6 dB were seen: the third spends on steps what the second says by rank.
+    assert found[0] > 40 and min(found[1:]) > found[0] + 10, found
     with pytest.raises(ValueError, match="allow more bytes"):
         compress_tensorf(Task(tensorf, tmp_path / "tiny.fwa", 500))
     field, _, _ = load_grid_field(TensorfField, tmp_path / "48000.fwa")

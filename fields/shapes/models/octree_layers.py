@@ -95,7 +95,7 @@ class OctreeAttention(nn.Module):
         """Features of the same cells."""
         slots, count = self._slots(level)
         window, channels = self.window, x.shape[1]
-        made = self.qkv(self.norm(x + self.place(level.centers)))
+        made = self.qkv(self.norm(x + self.place(level.centers.to(x))))
         padded = made.new_zeros(count * window, 3 * channels).index_copy(0, slots, made)
         query, key, value = padded.reshape(
             count, window, 3, self.heads, channels // self.heads
