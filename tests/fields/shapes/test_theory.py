@@ -147,11 +147,12 @@ def test_a_cascade_learns_that_levels_belong_together() -> None:
     latents = [sign.expand(-1, part.tokens, part.channels).clone() for part in layout.parts]
     torch.manual_seed(0)
     cascade = CascadedDiffusion(layout, width=32, blocks=1)
-    losses = fit_cascade(cascade, latents, steps=250, batch=16, learning_rate=3e-3)
-    assert np.mean(losses[-20:]) < 0.5 * losses[0]  # measured: 0.34
-    fine, _, coarse = cascade.sample(32, generator=generator, schedule=Schedule(steps=12))
-    assert (fine.mean((1, 2)).sign() == coarse.mean((1, 2)).sign()).float().mean() > 0.95
-    assert 4 < (coarse.mean((1, 2)) > 0).sum() < 28  # both modes
+    losses = fit_cascade(cascade, latents, steps=400, batch=16, learning_rate=3e-3)
+    assert np.mean(losses[-20:]) < 0.3 * losses[0], np.mean(losses[-20:]) / losses[0]
+    fine, _, coarse = cascade.sample(256, generator=generator, schedule=Schedule(steps=12))
+    # By chance half of the pairs agree, 0.5 +- 0.03.
+    assert (fine.mean((1, 2)).sign() == coarse.mean((1, 2)).sign()).float().mean() > 0.85
+    assert 64 < (coarse.mean((1, 2)) > 0).sum() < 192  # both modes
     given = [latents[1][:8], latents[2][:8]]
     detailed = cascade.sample(8, generator=generator, coarsest=given)
     assert (detailed[0].mean((1, 2)).sign() == sign[:8, 0, 0]).float().mean() > 0.9
