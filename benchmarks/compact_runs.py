@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .command import CHECKOUT, fieldwright
+from .kept import source_digest
 
 CACHE = CHECKOUT / "build" / "compact-suite"
 """Finished trainings by settings and source; delete it to start again."""
@@ -100,16 +100,6 @@ def derived(run: Run, name: str, verb: str, *flags: object) -> tuple[Path, dict[
 
 
 def _digest(*parts: object) -> str:
-    """Of settings and source; changes that are not committed count."""
-    text = json.dumps([str(part) for part in parts]) + _source()
+    """Of settings and source."""
+    text = json.dumps([str(part) for part in parts]) + source_digest(_SOURCES)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
-
-
-def _source() -> str:
-    def git(*words: str) -> str:
-        command = ["git", *words]
-        done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
-        return done.stdout
-
-    trees = [git("rev-parse", f"HEAD:{folder}") for folder in _SOURCES]
-    return "".join(trees) + git("diff", "HEAD", "--", *_SOURCES)

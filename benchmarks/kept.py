@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from runs.files import write_json
+
 from .command import CHECKOUT
 
 FOLDER = CHECKOUT / "build" / "bench"
@@ -20,10 +22,7 @@ def kept(suite: str, digest: str, name: str, compute: Callable[[], Any]) -> Any:
     path = FOLDER / suite / f"{words}-{digest}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        found = json.dumps(compute())
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(found)
-        temporary.replace(path)
+        write_json(path, compute())
     return json.loads(path.read_text())
 
 

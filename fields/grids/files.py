@@ -20,6 +20,7 @@ from captures import Similarity
 from splats.scene import scene_file
 from vq.asset import AssetWriter, open_asset
 
+from ..finite import finite_array
 from ..rendering import SampledField
 from ..samplers import OccupancyGrid
 from ..scene import FieldScene
@@ -46,11 +47,9 @@ def save_grid_field(
     """
     writer = field_writer(field, sampler, T_source_field or Similarity(), coded=False)
     for name, values in field.state_dict().items():
-        array = values.detach().cpu().numpy()
-        if array.dtype == np.float32 and not np.isfinite(array).all():
-            raise ValueError(f"`{name}` holds NaN or infinity; such a field cannot be written.")
+        array = finite_array(name, values)
         codec = "planes" if array.dtype == np.float32 else "adaptive"
-        writer.array(name, writer.encode(name, np.ascontiguousarray(array), codec))
+        writer.array(name, writer.encode(name, array, codec))
     return writer.write(path, overwrite=overwrite)
 
 

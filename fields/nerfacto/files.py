@@ -17,6 +17,7 @@ from captures import Similarity
 from splats.scene import scene_file
 from vq.asset import AssetWriter, open_asset
 
+from ..finite import finite_array
 from ..scene import FieldScene
 from .config import NerfactoConfig
 from .model import Nerfacto
@@ -53,11 +54,9 @@ def save_nerfacto(
         provenance={"program": "fieldwright"},
     )
     for name, values in model.state_dict().items():
-        array = values.detach().cpu().numpy()
-        if not np.isfinite(array).all():
-            raise ValueError(f"`{name}` holds NaN or infinity; such a field cannot be written.")
+        array = finite_array(name, values)
         stored = array.astype(np.float16) if name.endswith("grid.table") else array
-        writer.array(name, writer.encode(name, np.ascontiguousarray(stored), "planes"))
+        writer.array(name, writer.encode(name, stored, "planes"))
     return writer.write(path, overwrite=overwrite)
 
 

@@ -24,6 +24,7 @@ from splats.scene import scene_file
 from vq.asset import Asset, AssetWriter, open_asset
 from vq.plan import VectorCodec
 
+from ..finite import finite_array
 from ..scene import FieldScene
 from .coding import COARSEST, CodedRows, Weighed, parameters_of, scaled_rows, step_for
 from .field import MAX_RANK, TrivecField
@@ -58,10 +59,8 @@ def save_trivec(
     writer = _writer(field, T_source_field or Similarity())
     writer.array("ranks", writer.encode("ranks", field.ranks.cpu().numpy(), "adaptive"))
     for name in _EXACT:
-        values = getattr(field, name).detach().cpu().numpy()
-        if not np.isfinite(values).all():
-            raise ValueError(f"`{name}` holds NaN or infinity; such a field cannot be written.")
-        writer.array(name, writer.encode(name, np.ascontiguousarray(values), "planes"))
+        values = finite_array(name, getattr(field, name))
+        writer.array(name, writer.encode(name, values, "planes"))
     return writer.write(path, overwrite=overwrite)
 
 
