@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,8 +53,18 @@ class TrainingProcesses:
         return self._server.stdout.readline()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> Iterator[None]:
+    """Where the tests were started in the background, SIGINT is ignored, by their children too."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
 @pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingProcesses]:
+def processes(
+    tmp_path_factory: pytest.TempPathFactory, interruptible: None
+) -> Iterator[TrainingProcesses]:
     """A warm server for training processes."""
     server = TrainingProcesses(tmp_path_factory.mktemp("server") / "stderr.txt")
     yield server
