@@ -42,6 +42,9 @@ CONTEXTS_UNTIL = 250_000
 """Gaussians up to which contexts are worth their time unless the caller says otherwise."""
 _ROUNDS = 10
 _SAMPLE = 50_000
+_NEAR, _NEAR_LARGE = 0.94, 0.8
+"""Share of an allowed error with which a search is content; of large scenes a sample is seen only.
+"""
 _CODED_HARMONICS = 0.7  # of their entropy, thanks to contexts
 
 logger = logging.getLogger(__name__)
@@ -111,6 +114,7 @@ class Compressor:
         self.gaussians = self.judge.scene.gaussians
         self.weights = self.judge.weights()
         self._growth: float | None = None
+        self._without: dict[int, float] = {}
         self._tradeoff = None
         if self.fixed is None:
             self._tradeoff = Tradeoff(self.judge, self.weights, removes=self.removes)
@@ -139,17 +143,22 @@ class Compressor:
     def allocation_for_error(self, wanted: float) -> Allocation:
         """The cheapest allocation whose rounded Gaussians render within `wanted` mean squared
         error of the scene."""
-        price = self.tradeoff.first_price(wanted)
+        price, steepness = self.tradeoff.first_price(wanted), 1.0
+        enough = _NEAR if len(self.gaussians) <= CONTEXTS_UNTIL else _NEAR_LARGE
         best: tuple[float, float] | None = None
+        before: tuple[float, float] | None = None
         for _ in range(4):
-            allocation = self.tradeoff.at(price)
-            found = self._error(allocation)
+            found = max(self._error(self.tradeoff.at(price)), 1e-12)
             logger.debug("price %.3g: error %.3g, wanted %.3g", price, found, wanted)
             if found <= wanted and (best is None or found > best[0]):
                 best = found, price
-            if 0.94 * wanted <= found <= wanted:
+            if enough * wanted <= found <= wanted:
                 break
-            price *= min(max(0.97 * wanted / max(found, 1e-12), 0.05), 20.0)
+            if before is not None and found != before[0] and price != before[1]:
+                slope = math.log(found / before[0]) / math.log(price / before[1])
+                steepness = min(max(slope, 0.5), 4.0)
+            before = found, price
+            price *= min(max((0.97 * wanted / found) ** (1 / steepness), 0.05), 20.0)
         return self.allocation(best[1] if best else price)
 
     def _error(self, allocation: Allocation) -> float:
@@ -158,11 +167,19 @@ class Compressor:
         kept = self.gaussians[allocation.kept]
         if len(kept) <= CONTEXTS_UNTIL:
             return self.judge.error(rounded(kept, allocation.precision).gaussians)
-        missing = self.judge.error(kept) if len(kept) < len(self.gaussians) else 0.0
+        missing = self._missing(kept)
         sample = torch.arange(0, len(kept), -(-len(kept) // _SAMPLE))
         part = rounded(kept[sample], allocation.precision).gaussians
         found = self.judge.error(with_rows(kept, sample, part))
         return missing + max(0.0, found - missing) * len(kept) / len(sample)
+
+    def _missing(self, kept: Gaussians) -> float:
+        """Error of the scene without what an allocation leaves out; counts tell them apart."""
+        if len(kept) == len(self.gaussians):
+            return 0.0
+        if len(kept) not in self._without:
+            self._without[len(kept)] = self.judge.error(kept)
+        return self._without[len(kept)]
 
     def data(self, allocation: Allocation, goal: Goal) -> bytes:
         """The file of an allocation."""

@@ -33,11 +33,18 @@ def fit_klt(
     x = np.asarray(x, dtype=np.float64)
     if x.ndim != 2 or len(x) == 0:
         raise ValueError(f"`x` must be [n >= 1, d], got {list(x.shape)}.")
-    shares = np.full(len(x), 1 / len(x)) if weights is None else np.asarray(weights, np.float64)
-    if shares.shape != (len(x),) or shares.min() < 0 or shares.sum() <= 0:
-        raise ValueError("`weights` must be [n], non-negative and not all zero.")
-    mean = shares @ x / shares.sum()
-    covariance = ((x - mean).T * shares) @ (x - mean) / shares.sum()
+    if weights is None:
+        mean, total = x.mean(axis=0), float(len(x))
+        centered = scaled = x - mean
+    else:
+        shares = np.asarray(weights, dtype=np.float64)
+        if shares.shape != (len(x),) or shares.min() < 0 or shares.sum() <= 0:
+            raise ValueError("`weights` must be [n], non-negative and not all zero.")
+        total = float(shares.sum())
+        mean = shares @ x / total
+        centered = x - mean
+        scaled = centered * shares[:, None]
+    covariance = scaled.T @ centered / total
     if sensitivity is None:
         directions = principal_directions(covariance)[:rank]
         return LinearTransform.of(directions, mean=mean, bits=bits)
