@@ -17,13 +17,16 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..grids.contract import GridField, blank_generator
+from ..grids.rows import read_rows
 from ..samplers import OccupancyGrid
 from ..shading import ColorNetwork, basis_matrix
 from ..tensors import LocalPairs, cp_features
 from ..tensors.nodes import interpolation
+from .coding import from_rows
 from .config import StrivecConfig
 from .cubes import Cubes, Lattice, coverage
 
@@ -250,6 +253,21 @@ class StrivecField(GridField):
             cells = torch.zeros(counts[i], 3, dtype=torch.int32)
             scales.append(Scale(lattice, cells, vectors, nodes[i]))
         return cls(config, box, unit, scales, generator=blank_generator())
+
+    def decoded(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """See `GridField`."""
+        found: dict[str, NDArray[Any]] = {}
+        for name, values in self.state_dict().items():
+            array = arrays[name]
+            parts = name.split(".")
+            if parts[0] == "scales" and parts[2] != "cells":
+                count = len(self.each()[int(parts[1])].cells)
+                found[name] = from_rows(torch.from_numpy(array), count).numpy()
+            elif parts[0] == "scales":
+                found[name] = array
+            else:
+                found[name] = read_rows(array, tuple(values.shape))
+        return found
 
 
 def _lattices(config: StrivecConfig, box: Tensor) -> list[Lattice]:

@@ -12,12 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vq.asset import AssetWriter
-from vq.plan import VectorCodec
 
+from ..grids.rows import read_rows, write_rows
 from ..ranks import best_core_shape, tucker
-
-_ROW = 32
-"""Numbers of a row that is coded together."""
 
 
 def write_plane(
@@ -51,14 +48,6 @@ def write_plane(
     writer.array(f"{name}.shape", writer.encode(f"{name}.shape", dims, "raw"))
 
 
-def write_rows(writer: AssetWriter, name: str, values: NDArray[np.float32], step: float) -> None:
-    """Append numbers on a grid of cells of width `step`; readers know their shape."""
-    flat = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
-    rows = np.zeros((-(-flat.size // _ROW), _ROW), dtype=np.float32)
-    rows.reshape(-1)[: flat.size] = flat
-    writer.array(name, writer.encode(name, rows, VectorCodec(step=max(step, 1e-9), codebooks=())))
-
-
 def expanded(arrays: dict[str, NDArray], shapes: dict[str, tuple[int, ...]]) -> dict[str, NDArray]:
     """The parameters, by name, of what `compress` wrote.
 
@@ -72,21 +61,14 @@ def expanded(arrays: dict[str, NDArray], shapes: dict[str, tuple[int, ...]]) -> 
     found = {}
     for name, shape in shapes.items():
         if f"{name}.core" not in arrays:
-            found[name] = _unrowed(arrays[name], shape)
+            found[name] = read_rows(arrays[name], shape)
             continue
         dims = [int(n) for n in arrays[f"{name}.shape"]]
         if len(dims) != 6 or (dims[0] * dims[1], dims[2]) != tuple(shape) or min(dims) < 1:
             raise ValueError(f"`{name}` has another shape, {dims}")
-        value = _unrowed(arrays[f"{name}.core"], tuple(dims[3:]))
+        value = read_rows(arrays[f"{name}.core"], tuple(dims[3:]))
         for mode in range(3):
-            factor = _unrowed(arrays[f"{name}.factor{mode}"], (dims[mode], dims[3 + mode]))
+            factor = read_rows(arrays[f"{name}.factor{mode}"], (dims[mode], dims[3 + mode]))
             value = np.moveaxis(np.tensordot(factor, value, axes=(1, mode)), 0, mode)
         found[name] = np.ascontiguousarray(value.reshape(shape), dtype=np.float32)
     return found
-
-
-def _unrowed(rows: NDArray, shape: tuple[int, ...]) -> NDArray:
-    count = math.prod(shape)
-    if not 0 <= rows.size - count < _ROW:
-        raise ValueError(f"{rows.size} numbers for a shape of {list(shape)}")
-    return rows.reshape(-1)[:count].reshape(shape)

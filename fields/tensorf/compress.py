@@ -7,8 +7,6 @@ finely.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +15,16 @@ from numpy.typing import NDArray
 from vq.asset import AssetWriter
 
 from ..compression import Task
+from ..compression.fitting import largest_fitting
 from ..grids import load_grid_field
 from ..grids.files import field_writer
+from ..grids.rows import write_rows
 from ..ranks import mode_spectra
 from ..tensors.vm import PLANE_AXES
-from .coding import write_plane, write_rows
+from .coding import write_plane
 from .factors import VmTensor
 from .field import TensorfField
 
-_TRIALS = 9
-_CLOSE = 0.98
-"""A file that fills this share of its budget is close enough."""
 _FINE = 1 / 512
 """Cells of what is no plane, in units of its standard deviation."""
 
@@ -54,7 +51,7 @@ def compress(task: Task) -> Path:
                 write_rows(writer, name, values.numpy(), _FINE * float(values.std()))
         return writer
 
-    best = _largest_fitting(written, task.target_size)
+    best = largest_fitting(written, task.target_size, low=1e-3, high=1.0)
     return best.write(task.output, overwrite=True)
 
 
@@ -69,28 +66,3 @@ def _planes(field: TensorfField) -> dict[str, NDArray[np.float32]]:
                 shape = (factors.size[a], factors.size[b], plane.shape[1])
                 found[f"{part}.planes.{k}"] = plane.reshape(shape)
     return found
-
-
-def _largest_fitting(written: Callable[[float], AssetWriter], target_size: int) -> AssetWriter:
-    """The largest of a few files within a size, by halving the logarithm of the share."""
-    low, high = math.log(1e-3), 0.0
-    best, size = written(math.exp(low)), 0
-    smallest = len(best.to_bytes())
-    if smallest > target_size:
-        raise ValueError(
-            f"`target_size` {target_size} is less than the {smallest} bytes of the smallest file; "
-            "allow more bytes."
-        )
-    for trial in range(_TRIALS):
-        middle = high if trial == 0 else 0.5 * (low + high)
-        candidate = written(math.exp(middle))
-        found = len(candidate.to_bytes())
-        if found > target_size:
-            high = middle
-            continue
-        low = middle
-        if found > size:
-            best, size = candidate, found
-        if trial == 0 or found > _CLOSE * target_size:
-            break
-    return best
