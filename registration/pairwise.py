@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .checks import check_points, check_shape
-from .clouds import as_cloud
+from .clouds import Cloud, as_cloud
 from .hypotheses import poses_of_matches
 from .kernels import kernels
 from .matching import Matches, match_features
@@ -33,6 +33,9 @@ _APART_RADIANS = 0.15
 _APART_VOXELS = 4.0
 _AMBIGUOUS = 0.97
 _EARLY = 2.0  # more log-odds where a finer level might still find better
+_CLEAN = 0.86  # share of inliers that no pose of a mirrored room or street reached
+_MIRROR_INLIERS = 0.12  # more of them by which a mirror image must win: a symmetric thing fits both
+_MIRROR_ODDS = 1.0  # the same in log-odds
 
 
 def register(
@@ -72,7 +75,13 @@ def register(
     best = search.run()
     if best is None:
         return _nothing("No candidate pose was found; the clouds may show different places.")
-    return search.answer(best)
+    found = search.answer(best)
+    if found.converged and search.mirror_image_wins(clouds[0], best.evidence):
+        return replace(found, converged=False, reason=_MIRRORED)
+    return found
+
+
+_MIRRORED = "The mirror image of the source fits the target better: one of the two is mirrored."
 
 
 def _nothing(reason: str) -> Registration:
@@ -229,6 +238,22 @@ class Search:
             hypotheses=hypotheses,
             information=refined.hessian[:6, :6],
             reason=reason,
+        )
+
+    def mirror_image_wins(self, source: Cloud, evidence: Evidence) -> bool:
+        """Whether a mirror image of the source fits clearly better than a pose with `evidence`.
+
+        Rooms and streets are nearly their own mirror images, so that a pose may explain all but
+        their furniture; the image without that mistake explains that, too.
+        """
+        if evidence.inlier_ratio > _CLEAN:
+            return False
+        image = measure(source.points * np.array([-1.0, 1.0, 1.0], source.points.dtype))
+        mirrored = Search((image, self.units[1]), with_scale=self.with_scale, colors=self.colors)
+        best = mirrored.run()
+        return best is not None and (
+            best.evidence.inlier_ratio > evidence.inlier_ratio + _MIRROR_INLIERS
+            and best.score > evidence.log_odds + _MIRROR_ODDS
         )
 
     def _rival(self, best: Candidate) -> bool:

@@ -116,6 +116,38 @@ def test_a_mirrored_room_is_not_aligned(room: NDArray[np.float64]) -> None:
     assert not register(room[::2] * [1, 1, -1], room[1::2]).converged
 
 
+def furnished(rng: np.random.Generator, count: int = 40_000) -> NDArray[np.float64]:
+    """A box of a room with a bed, a wardrobe, a table and a chest."""
+    boxes = [
+        ((0, 0, 0), (6, 4, 2.6), count),
+        ((0.2, 0.2, 0), (2, 1, 0.8), count // 10),
+        ((4.6, 0, 0), (6, 0.6, 2), count // 10),
+        ((3, 2.6, 0), (4.4, 3.4, 0.75), count // 10),
+        ((5.2, 1.8, 0), (5.9, 2.6, 1), count // 10),
+    ]
+    parts = []
+    for low, high, number in boxes:
+        size = np.subtract(high, low)
+        areas = np.repeat(size.prod() / size, 2)
+        face = rng.choice(6, number, p=areas / areas.sum())
+        points = np.asarray(low) + rng.uniform(size=(number, 3)) * size
+        points[np.arange(number), face // 2] = np.where(
+            face % 2, np.asarray(high)[face // 2], np.asarray(low)[face // 2]
+        )
+        parts.append(points)
+    return np.concatenate(parts) + rng.normal(scale=0.005, size=(sum(b[2] for b in boxes), 3))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_furniture_tells_a_room_from_its_mirror_image(seed: int) -> None:
+    """Walls, floor and ceiling alone would fit."""
+    rng = np.random.default_rng(seed)
+    first, second = furnished(rng), furnished(rng)
+    assert register(second, first).converged
+    found = register(second * [1, -1, 1], first)
+    assert not found.converged and "mirror" in found.reason
+
+
 def test_different_places_are_not_aligned(room: NDArray[np.float64]) -> None:
     """The best guess is returned with a reason."""
     low = room[room[:, 0] < 1.5]
