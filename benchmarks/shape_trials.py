@@ -73,6 +73,13 @@ class Plan:
     """Cells per side of the lattice that is meshed."""
     points: int
     """Points per surface of the scores."""
+    steps: int | None = None
+    """Training steps per trial, whatever time they take; None goes by `seconds`."""
+
+    @property
+    def budget(self) -> str:
+        """Of a trial, for people."""
+        return f"{self.seconds:g} s" if self.steps is None else f"{self.steps} steps"
 
 
 QUICK = Plan(train_shapes=6, held_out=2, real=1, seconds=3, resolution=32, points=2000)
@@ -168,14 +175,16 @@ def trial(
     known: dict[str, list[Truth]],
 ) -> Trial:
     """Train and score one configuration, or recall it."""
-    key = {"revision": REVISION, "seed": seed, "model": asdict(config), "plan": asdict(plan)}
-    name = f"{config.family}-{config.floats}-{config.bottleneck}-{seed}-{plan.seconds:g}s"
+    size = {name: value for name, value in asdict(plan).items() if value is not None}
+    key = {"revision": REVISION, "seed": seed, "model": asdict(config), "plan": size}
+    budget = plan.budget.replace(" ", "")
+    name = f"{config.family}-{config.floats}-{config.bottleneck}-{seed}-{budget}"
     path = FOLDER / "trials" / f"{name}.json"
     if path.exists() and plan is not QUICK:
         stored = json.loads(path.read_text())
         if stored["key"] == json.loads(json.dumps(key)):
             return Trial(**stored["trial"])
-    trainee, steps = trained(config, seed, plan.seconds, list(shapes))
+    trainee, steps = trained(config, seed, plan, list(shapes))
     made = _scored(trainee.model.eval(), known, plan)
     made.config.update(
         family=config.family, floats=config.floats, bottleneck=config.bottleneck, seed=seed
@@ -188,18 +197,21 @@ def trial(
 
 
 def trained(
-    config: ModelConfig, seed: int, seconds: float, shapes: list[ShapeSamples]
+    config: ModelConfig, seed: int, plan: Plan, shapes: list[ShapeSamples]
 ) -> tuple[ShapeMethod, int]:
-    """A trainee after `seconds` of processor time, and its number of steps."""
+    """A trainee after the plan's budget, and its number of steps."""
     settings = ShapeConfig(
         model=config, batch=4, queries=1024, learning_rate=2e-3, test_every=len(shapes) + 1
     )
     trainee = ShapeMethod(settings, shapes, device=torch.device("cpu"), seed=seed)
     start, step = time.process_time(), 0
-    while (spent := time.process_time() - start) < seconds:
-        trainee.step(step, spent / seconds)
+    while True:
+        spent = (time.process_time() - start) / plan.seconds
+        progress = spent if plan.steps is None else step / plan.steps
+        if progress >= 1:
+            return trainee, step
+        trainee.step(step, progress)
         step += 1
-    return trainee, step
 
 
 def _scored(model: ShapeAutoEncoder, known: dict[str, list[Truth]], plan: Plan) -> Trial:

@@ -25,10 +25,12 @@ from ..rendering import SampledField
 from ..samplers import OccupancyGrid
 from ..scene import FieldScene
 from .contract import GridField
+from .contracted import ContractedGrid, in_world
 
 _LARGEST = 1 << 27
 """Most numbers in one array of a file that is believed."""
 _MAX_CELLS = 512
+_MAX_STEPS = 1 << 14
 
 
 def save_grid_field(
@@ -75,6 +77,7 @@ def field_writer(
             "num_parameters": field.num_parameters,
             "step": sampler.step,
             "cells": sampler.resolution,
+            "contracted": isinstance(sampler, ContractedGrid),
             "coded": coded,
             "field": field.description(),
         },
@@ -128,9 +131,13 @@ def load_grid_scene(
     del device
     file = scene_file(Path(path))
     field, sampler, similarity = load_grid_field(kind, file)
+    return FieldScene(scene_renderer(field, sampler), T_scene_field=similarity, path=file)
+
+
+def scene_renderer(field: GridField, sampler: OccupancyGrid) -> SampledField:
+    """What draws a field."""
     num_bytes = sum(parameter.nbytes for parameter in field.parameters())
-    renderer = SampledField(field, sampler, num_bytes, field.num_primitives)
-    return FieldScene(renderer, T_scene_field=similarity, path=file)
+    return SampledField(in_world(field, sampler), sampler, num_bytes, field.num_primitives)
 
 
 def _sampler(bounds: object, properties: Mapping[str, Any], bits: np.ndarray) -> OccupancyGrid:
@@ -138,7 +145,11 @@ def _sampler(bounds: object, properties: Mapping[str, Any], bits: np.ndarray) ->
     if not 1 <= cells <= _MAX_CELLS:
         raise ValueError(f"`cells` must be 1 to {_MAX_CELLS}, got {cells}")
     box = torch.tensor(bounds, dtype=torch.float32).reshape(2, 3)
-    sampler = OccupancyGrid(box, step=float(properties["step"]), resolution=cells)
+    step = float(properties["step"])
+    kind = ContractedGrid if properties.get("contracted") is True else OccupancyGrid
+    sampler = kind(box, step=step, resolution=cells)
+    if step * _MAX_STEPS < float((box[1] - box[0]).max()):
+        raise ValueError(f"`step` must be at least 1 / {_MAX_STEPS} of the box, got {step}")
     flags = np.unpackbits(bits, count=cells**3).astype(bool)
     sampler.occupied = torch.from_numpy(flags).view(cells, cells, cells)
     return sampler

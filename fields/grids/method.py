@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,13 +14,14 @@ from torch import Tensor
 from captures import Capture
 from captures.evaluation import preview_scores
 
-from ..rendering import SampledField, render_field
+from ..rendering import render_field
 from ..samplers import OccupancyGrid
 from ..scene import FieldScene
 from ..training import Hull, RayBatches, carve, random_background
 from .config import GridConfig
 from .contract import GridField
-from .files import save_grid_field
+from .contracted import ContractedGrid, in_world
+from .files import save_grid_field, scene_renderer
 from .optimizer import GridOptimizer
 
 _UNITS = 256
@@ -50,7 +52,7 @@ class GridMethod(ABC):
         """The field to begin with, drawn from `self.random`.
 
         Args:
-            hull: Where the content may be.
+            hull: Where the content may be; of scenes without end, in the contracted cube.
             unit: Length that densities are counted in.
         """
 
@@ -74,7 +76,9 @@ class GridMethod(ABC):
         self._batches = RayBatches(capture, config.rays, seed=seed)
         self.random = torch.Generator().manual_seed(seed + 1)
         hull = carve(capture, config.cells)
-        self.sampler = OccupancyGrid(
+        if not hull.bounded:
+            hull = replace(hull, low=torch.zeros(3), side=1.0)
+        self.sampler = (OccupancyGrid if hull.bounded else ContractedGrid)(
             torch.stack([hull.low, hull.low + hull.side]),
             step=hull.side / config.steps,
             resolution=config.cells,
@@ -102,7 +106,7 @@ class GridMethod(ABC):
         batch = self._batches.next()
         background = random_background(self.config.background, batch, generator=self.random)
         samples = self.sampler.sample(batch.rays, jitter=self.random)
-        found = render_field(self.field, samples, batch.rays)
+        found = render_field(in_world(self.field, self.sampler), samples, batch.rays)
         error = (found.over(background) - batch.over(background)).square().mean()
         sparsity = self.field.sparsity()
         (error if sparsity is None else error + sparsity).backward()
@@ -178,12 +182,6 @@ class GridMethod(ABC):
         self.random.set_state(state["random"])
         self._next_look, self._stage = state["next_look"], state["stage"]
         self.since = state["since"]
-
-
-def scene_renderer(field: GridField, sampler: OccupancyGrid) -> SampledField:
-    """What draws a trained field."""
-    num_bytes = sum(parameter.nbytes for parameter in field.parameters())
-    return SampledField(field, sampler, num_bytes, field.num_primitives)
 
 
 def _flags(hull: Hull) -> Tensor:

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from ..contraction import spacing, unspacing
 from ..rays import Rays
 from ..samplers import ProposalSampler
 from ..samples import Samples
 from ..volume import RayColors
 from .config import NerfactoConfig
-from .contraction import spacing, unspacing
 from .network import NerfactoField, ProposalDensity
 
 
@@ -23,7 +23,7 @@ class Level:
     """What one round of sampling found on R rays, K samples each."""
 
     edges: Float[Tensor, "R E"]
-    """Ends of the samples in the coordinate of `contraction.spacing`."""
+    """Ends of the samples in the coordinate of `fields.contraction.spacing`."""
     weights: Float[Tensor, "R K"]
     """Share of the pixel that each sample has."""
 

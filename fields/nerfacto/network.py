@@ -13,8 +13,8 @@ from splats.hash_grid import HashGrid, HashGridLayout
 from splats.sh import sh_basis
 
 from ..contract import Channel
+from ..contraction import contract, stretching
 from .config import NerfactoConfig
-from .contraction import contract, stretching
 
 _BASE = 16
 _INITIAL_DENSITY = 1.0

@@ -20,10 +20,9 @@ from vq.plan import VectorCodec
 from ..compression import Task
 from ..compression.fitting import largest_fitting
 from ..grids import load_grid_field
-from ..grids.files import field_writer
+from ..grids.files import field_writer, scene_renderer
 from ..grids.rows import write_rows
 from ..rays import Rays
-from ..rendering import SampledField
 from ..samplers import OccupancyGrid
 from ..scene import FieldScene
 from .coding import balanced, strongest_first, to_rows
@@ -52,8 +51,8 @@ def compress(task: Task) -> Path:
         densities = strongest_first(balanced(scale.blocks("densities")))
         scale.densities.copy_(densities.reshape_as(scale.densities))
         scale.colors.copy_(balanced(scale.blocks("colors")).reshape_as(scale.colors))
-    renderer = SampledField(field, sampler, 0, field.num_primitives)
-    rays = task.rays(FieldScene(renderer, T_scene_field=similarity))()
+    scene = FieldScene(scene_renderer(field, sampler), T_scene_field=similarity)
+    rays = task.rays(scene)()
     probes = {name: _PROBE * float(values.std()) for name, values in _tensors(field).items()}
     errors = _errors(field, sampler, rays, probes, torch.Generator().manual_seed(task.seed))
     total = sum(errors.values())
@@ -110,5 +109,5 @@ def _errors(
 
 
 def _seen(field: StrivecField, sampler: OccupancyGrid, rays: Rays) -> Tensor:
-    seen = SampledField(field, sampler, 0, 0).render_rays(rays)
+    seen = scene_renderer(field, sampler).render_rays(rays)
     return torch.cat([seen.colors, seen.opacities[:, None]], dim=1)

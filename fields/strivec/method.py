@@ -12,7 +12,9 @@ from torch import Tensor
 
 from splats.formats import load
 
+from ..contraction import contract
 from ..grids import GridField, GridMethod, load_grid_scene
+from ..grids.contracted import ContractedGrid
 from ..scene import FieldScene
 from ..tensorf import TensorfConfig, TensorfField
 from ..training import Hull
@@ -52,11 +54,12 @@ class StrivecMethod(GridMethod):
         return TensorfField.drawn(coarse, box, unit, generator=self.random)
 
     def _given_points(self, path: Path) -> Float[Tensor, "P 3"]:
-        """The points of a file in the capture's frame."""
+        """The points of a file in the frame of the grid."""
         points = load(path).means
         if len(points) == 0:
             raise ValueError(f"`points` {path} holds no point; expected at least one.")
-        return self.capture.T_source_capture.inverse().apply(points.float())
+        points = self.capture.T_source_capture.inverse().apply(points.float())
+        return contract(points) if isinstance(self.sampler, ContractedGrid) else points
 
     def _along(self, points: Tensor, box: Tensor, unit: float) -> StrivecField:
         field = StrivecField.along(points, self.config, box, unit, generator=self.random)

@@ -13,9 +13,12 @@ from torch import Tensor
 
 from captures.evaluation import evaluate
 from fields import Field, RayRenderer
+from fields.contraction import CONTRACTED, contract, stretching
 from fields.grids import GridField, GridMethod, load_grid_field
-from fields.grids.method import scene_renderer
+from fields.grids.contracted import ContractedGrid
+from fields.grids.files import scene_renderer
 from fields.kernels import native_kernels
+from fields.rays import Rays
 from fields.samplers import OccupancyGrid
 from fields.scene_files import open_scene
 from fields.strivec import StrivecConfig, StrivecField, StrivecMethod
@@ -119,6 +122,43 @@ def test_resuming_equals_not_stopping_across_refinements(name: str) -> None:
         mine, theirs = whole.field.state_dict(), second.field.state_dict()
         assert all(torch.equal(mine[key], theirs[key]) for key in mine), (stop, name)
         assert torch.equal(whole.sampler.densities, second.sampler.densities)
+
+
+@pytest.mark.parametrize("name", ["vm", "strivec"])
+def test_scenes_without_end_are_modelled_in_contracted_space(name: str, tmp_path: Path) -> None:
+    """Photos without alpha: what is far away has its place, too, and files keep it."""
+    kind = StrivecMethod if name == "strivec" else TensorfMethod
+    capture = scenes.ball_capture(with_alpha=False)
+    method = kind.create(CONFIGS[name], capture, device=CPU, seed=0)
+    assert isinstance(method.sampler, ContractedGrid)
+    trained(method, 0, 120, 120)
+    live = method.renderable()
+    assert evaluate(live, capture, frame="capture").psnr > 17
+    path = method.save_scene(tmp_path / "scene.fwa")
+    _, sampler, _ = load_grid_field(method.Field, path)
+    assert isinstance(sampler, ContractedGrid)
+    moved = capture.T_source_capture.apply_to_cameras(capture.cameras[0])
+    stored = open_scene(path).render(moved).channel("rgb")
+    torch.testing.assert_close(
+        live.render(capture.cameras[0]).channel("rgb"), stored, atol=2e-3, rtol=0
+    )
+
+
+def test_steps_to_infinity_measure_contracted_lengths() -> None:
+    """Fog of one density per contracted length: along an axis, light passes half the cube."""
+    box = torch.tensor([[0.0] * 3, [1.0] * 3])
+    grid = ContractedGrid(box, step=1 / 400, resolution=8)
+    x = torch.tensor([[0.0, 0.0, 0.0]])
+    rays = Rays(x, torch.tensor([[1.0, 0.0, 0.0]]), torch.ones(1))
+    samples = grid.sample(rays)
+    points = samples.points(rays)
+    depth = float((CONTRACTED * stretching(points) * samples.lengths).sum())
+    near, far = contract(torch.tensor([[0.02, 0, 0], [100.0, 0, 0]]))[:, 0].tolist()
+    assert depth == pytest.approx(far - near, rel=2e-3)
+    grid.occupied[6:] = False  # x > 1 in the world
+    kept = grid.sample(rays)
+    assert float(kept.points(rays)[:, 0].max()) < 1.01
+    assert len(kept.starts) == int((points[:, 0] < 1).sum())
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))

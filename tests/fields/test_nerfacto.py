@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from captures import Capture
+from fields.contraction import contract, spacing, stretching, unspacing
 from fields.conversion.teaching import rendered_capture
 from fields.conversion.viewpoints import cameras_on_sphere
 from fields.meshes import Mesh, MeshScene
 from fields.nerfacto import NerfactoConfig, load_nerfacto
-from fields.nerfacto.contraction import contract, spacing, stretching, unspacing
 from fields.nerfacto.files import load_scene
 from fields.nerfacto.losses import distortion_loss, interlevel_loss
 from fields.nerfacto.method import NerfactoMethod

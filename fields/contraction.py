@@ -36,3 +36,7 @@ def spacing(distances: Tensor) -> Tensor:
 def unspacing(values: Tensor) -> Tensor:
     """The inverse of `spacing`."""
     return torch.where(values < 0.5, 2 * values, 1 / (2 - 2 * values).clamp(min=_TINY))
+
+
+CONTRACTED = 0.25
+"""Contracted length per length where space keeps its shape."""
