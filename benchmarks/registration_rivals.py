@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from importlib.util import find_spec
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ class Claim:
 
 
 def rivals() -> dict[str, Register]:
-    """Installed rivals by name.
+    """Installed rivals by name, to be run by `within`.
 
     splatreg 1.5.0 is left out: on this class of machine its registrar for partial overlap
     (`init="features"`) took more than eight minutes for one pair of 5,000 points.
@@ -37,6 +39,35 @@ def rivals() -> dict[str, Register]:
     if find_spec("kiss_matcher") and find_spec("small_gicp"):
         found["KISS-Matcher + GICP"] = kiss_matcher
     return found
+
+
+def within(seconds: float, method: Register, *inputs: Any) -> Claim:
+    """The claim of a method, or none if it takes too long; it runs in a process of its own.
+
+    Raises:
+        RuntimeError: It failed.
+    """
+    # A fork of this process would inherit locks of libraries that have used threads in it.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "open3d", "kiss_matcher", "small_gicp"])
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=_claim, args=(there, method, inputs), daemon=True)
+    child.start()
+    there.close()
+    try:
+        if not here.poll(seconds):
+            return Claim(np.eye(4), False)
+        return Claim(*here.recv())
+    except EOFError:
+        raise RuntimeError("it ended without a pose") from None
+    finally:
+        child.kill()
+        child.join()
+
+
+def _claim(there: Connection, method: Register, inputs: tuple[Any, ...]) -> None:
+    claim = method(*inputs)
+    there.send((claim.pose, claim.accepted))
 
 
 def _open3d_loads() -> bool:

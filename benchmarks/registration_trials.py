@@ -16,12 +16,14 @@ from registration.units import measure
 
 from .kept import kept, source_digest
 from .registration_pairs import CONDITIONS, DISJOINT, Pair, harder, pose_error, real_pairs
-from .registration_rivals import Claim, Register, rivals
+from .registration_rivals import Claim, Register, rivals, within
 
 STARTS, QUICK_STARTS = 30, 2
 """Random starts of ours per pair and condition: what fits into ten minutes of two cores."""
 RIVAL_STARTS, QUICK_RIVAL_STARTS = 3, 1
 """The first of those, on which rivals are tried too: they take several seconds each."""
+RIVAL_SECONDS = 30
+"""What a rival may take for one start, dozens of times what ours does."""
 OURS = "ours"
 
 SEARCH_SOURCES = (
@@ -107,7 +109,8 @@ def _run(
     for seed in range(starts):
         moved, motion = harder(pair, condition, seed)
         try:
-            claim = method(moved.source, moved.target, common_voxel(moved))
+            inputs = (moved.source, moved.target, common_voxel(moved))
+            claim = method(*inputs) if ours else within(RIVAL_SECONDS, method, *inputs)
         except (RuntimeError, ValueError, IndexError) as error:
             _logger.warning("%s failed: %s", method.__name__, error)
             claim = Claim(np.eye(4), False)
