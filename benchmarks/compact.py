@@ -32,7 +32,7 @@ RIVALS = {
     "compact3d": ("compact3d", "scene.fwa", 15.0, 0.3),
 }
 """Method, file, how much smaller than vanilla it shall be, and at which loss in decibels."""
-SIZES = (0.5,)
+SIZES = (0.5, 2.0)
 """Further points of the curve of `compact`: target sizes as shares of its default size."""
 FORMATS = {
     "SPZ v4": ("scene.v4.spz", "version=4"),

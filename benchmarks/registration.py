@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +22,8 @@ from registration.units import measure
 from splats import Gaussians
 from splats.formats import load
 
-from .command import real_data
-from .kept import kept, source_digest
+from .command import fieldwright, real_data
+from .kept import FOLDER, kept, source_digest
 from .metric import Metric
 from .registration_pairs import DISJOINT, harder, pose_error, real_pairs
 from .registration_pairs import random_motion as random_pose
@@ -31,6 +32,8 @@ from .registration_trials import OURS, OURS_SOURCES, Trials, all_trials, common_
 
 SIMILARITY_STARTS, QUICK_SIMILARITY_STARTS = 20, 3
 """Random similarities per pair of splats."""
+HALF_STEPS = 1000
+"""Of each training on half of the photos of a capture."""
 
 
 def run(*, quick: bool) -> Iterator[Metric]:
@@ -189,11 +192,37 @@ def _splat_pairs() -> Iterator[tuple[str, Gaussians, Gaussians]]:
         order = torch.from_numpy(np.random.default_rng(0).permutation(len(gaussians)))
         half = len(gaussians) // 2
         yield f"{name}, disjoint halves", gaussians[order[:half]], gaussians[order[half:]]
+    yield from _trained_halves()
     folder = real_data("splats/playbot_sog_lod")
     if folder is not None:
         fine, coarse, coarser = (load(folder / f"{level}_0") for level in (2, 3, 4))
         yield "playbot, levels of 31,000 and 125,000", coarse, fine
         yield "playbot, levels of 8,406 and 31,000", coarser, coarse
+
+
+def _trained_halves() -> Iterator[tuple[str, Gaussians, Gaussians]]:
+    """Two trainings on every other photo of a capture, none of which both have seen."""
+    data = real_data("scenes/fox")
+    if data is None:
+        return
+    described = json.loads((data / "transforms.json").read_text())
+    halves = []
+    for half in range(2):
+        folder = FOLDER / "halves" / str(half)
+        scene = folder / "run" / "scene.ply"
+        if not scene.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            images = folder / "images"
+            if not images.exists():
+                images.symlink_to(data / "images")
+            frames = described["frames"][half::2]
+            (folder / "transforms.json").write_text(json.dumps(described | {"frames": frames}))
+            fieldwright(
+                "train", "splats", "--data", folder, "--out", folder / "run", "--overwrite",
+                "--downscale", 4, "--max-steps", HALF_STEPS, "--no-evaluate",
+            )  # fmt: skip
+        halves.append(load(scene))
+    yield "fox, trained on disjoint halves of its photos", halves[0], halves[1]
 
 
 def _ply_in(folder: Path) -> Path:
