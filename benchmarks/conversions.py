@@ -39,13 +39,13 @@ NOISE = 0.2
 class Budget:
     """Lengths of the trainings that conversions start from."""
 
-    splats: int = 4000
+    splats: int = 2000
     """Steps of splats."""
-    field: int = 2000
+    field: int = 1000
     """Steps of the tri-vector field."""
     nerfacto_seconds: float = 300.0
     """Seconds of nerfacto on the fox, start-up included."""
-    dense_steps: int = 2000
+    dense_steps: int = 1000
     """Steps of the splats that start from dense points."""
 
 

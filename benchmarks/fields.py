@@ -33,8 +33,6 @@ TWIN_RAYS = 256
 """Rays that the slow twin is timed on."""
 GRID_SECONDS = 300
 """Training of each field on an occupancy grid."""
-NERFACTO_SECONDS, NERFACTO_DOWNSCALE = 480, 4
-"""Training of nerfacto, and how much its photos are reduced."""
 BUDGET_BYTES = 1_000_000
 """Size that a coded field of `lego_400` has to fit."""
 
@@ -51,7 +49,6 @@ def run(*, quick: bool) -> Iterator[Metric]:
     with tempfile.TemporaryDirectory() as folder:
         yield from _training(data, Path(folder), points, quick=quick)
         yield from _decompositions(data, Path(folder), points, quick=quick)
-    yield from _nerfacto(quick=quick)
     if not quick:
         draw(points | splats_of("lego_400"))
 
@@ -266,23 +263,6 @@ def _decompositions(data: Path, folder: Path, points: Points, *, quick: bool) ->
     yield Metric("strivec: parameters / those of tensorf-vm", share, "%", "lower", 0.2, 60)
     gain = scores["strivec"] - scores["tensorf-vm"]
     yield Metric("strivec: PSNR above tensorf-vm", gain, "dB", "higher", 0.5, 0)
-
-
-def _nerfacto(*, quick: bool) -> Iterator[Metric]:
-    """Nerfacto from photos without masks."""
-    data = real_data("scenes/fox")
-    if data is None:
-        return
-    seconds, downscale = (10, 8) if quick else (NERFACTO_SECONDS, NERFACTO_DOWNSCALE)
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = ("--data", data, "--out", Path(folder) / "fox", "--downscale", downscale)
-        found = fieldwright("train", "nerfacto", *arguments, "--max-seconds", seconds)
-    name = f"nerfacto, fox at 1/{downscale}, {seconds} s"
-    yield Metric(f"{name}: PSNR", found["psnr"], "dB", "higher", 0.02, 25)
-    yield Metric(f"{name}: SSIM", found["ssim"], "", "higher", 0.02)
-    yield Metric(f"{name}: steps", found["steps"], "", "higher", 0.3)
-    memory = found["peak_memory_bytes"] / 1e9
-    yield Metric(f"{name}: peak memory", memory, "GB", "lower", 0.2)
 
 
 def _float_psnr(run_folder: Path, data: Path, *, downscale: int | None) -> float:

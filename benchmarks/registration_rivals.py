@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from typing import Any
@@ -136,9 +137,9 @@ def kiss_matcher(source: NDArray[np.float64], target: NDArray[np.float64], voxel
 
     It refuses voxels below a few millimeters, so clouds are rescaled to those of streets.
     """
-    import kiss_matcher as km  # pyright: ignore[reportMissingImports]
     import small_gicp
 
+    km: Any = import_module("kiss_matcher")
     unit = _KISS_VOXEL / voxel
     matcher = km.KISSMatcher(km.KISSMatcherConfig(_KISS_VOXEL))
     solution = matcher.estimate(*(np.float32(unit * points) for points in (source, target)))
