@@ -22,17 +22,14 @@ from fields.trivec.method import TrivecMethod
 from fields.trivec.refinement import fresh
 from fields.volume import composite as composite_twin
 from runs import RunDirectory, config_from_json, latest_checkpoint
-from vq.asset import open_asset
 
 from .command import fieldwright, real_data
-from .fields_rate import Points, draw, rate, splats_of
+from .fields_rate import rate
 from .metric import Metric
 from .timing import compare
 
 TWIN_RAYS = 256
 """Rays that the slow twin is timed on."""
-GRID_SECONDS = 300
-"""Training of each field on an occupancy grid."""
 BUDGET_BYTES = 1_000_000
 """Size that a coded field of `lego_400` has to fit."""
 
@@ -45,12 +42,8 @@ def run(*, quick: bool) -> Iterator[Metric]:
     data = real_data("scenes/lego_400")
     if data is None:
         return
-    points: Points = {}
     with tempfile.TemporaryDirectory() as folder:
-        yield from _training(data, Path(folder), points, quick=quick)
-        yield from _decompositions(data, Path(folder), points, quick=quick)
-    if not quick:
-        draw(points | splats_of("lego_400"))
+        yield from _training(data, Path(folder), quick=quick)
 
 
 def shell(level: int, *, rank: int = 16, nodes: int = 8) -> TrivecField:
@@ -208,7 +201,7 @@ def _feature_rows(
     yield Metric(f"{name}: twin / kernel", times["twin"].best / fast, "x", "higher", 0.5)
 
 
-def _training(data: Path, folder: Path, points: Points, *, quick: bool) -> Iterator[Metric]:
+def _training(data: Path, folder: Path, *, quick: bool) -> Iterator[Metric]:
     """Trivec from photos: quality in a budget of time, frames, and the coded file."""
     seconds = 10 if quick else 150
     scale = ("--downscale", 4) if quick else ()
@@ -233,36 +226,7 @@ def _training(data: Path, folder: Path, points: Points, *, quick: bool) -> Itera
     loss = found["psnr"] - small["psnr"]
     yield Metric(f"{name}: coded file: loss to a run without budget", loss, "dB", "lower", 0.5)
     if not quick:
-        points["trivec trained for 1 MB"] = [(small["num_bytes"], small["psnr"])]
-        yield from rate("trivec", Path(found["scene"]), data, folder, points)
-
-
-def _decompositions(data: Path, folder: Path, points: Points, *, quick: bool) -> Iterator[Metric]:
-    """Strivec against TensoRF-VM, trained equally long: quality and numbers trained."""
-    seconds = 15 if quick else GRID_SECONDS
-    scale = ("--downscale", 4) if quick else ()
-    scores, counts = {}, {}
-    for method, title in (("tensorf", "tensorf-vm"), ("strivec", "strivec")):
-        out = folder / method
-        arguments = ("--data", data, "--out", out, "--max-seconds", seconds, *scale)
-        found = fieldwright("train", method, *arguments)
-        with open_asset(Path(found["scene"])) as asset:
-            counts[title] = int(asset.header.properties["num_parameters"])
-        scores[title] = found["psnr"]
-        name = f"{title}, lego_400, {seconds} s"
-        limit = 30.0 if title == "strivec" else None
-        yield Metric(f"{name}: PSNR", found["psnr"], "dB", "higher", 0.02, limit)
-        yield Metric(f"{name}: steps", found["steps"], "", "higher", 0.3)
-        yield Metric(f"{name}: parameters", counts[title] / 1e6, "M", "lower", 0.2)
-        yield Metric(f"{name}: file", found["num_bytes"] / 1e6, "MB", "lower", 0.2)
-        memory = found["peak_memory_bytes"] / 1e9
-        yield Metric(f"{name}: peak memory", memory, "GB", "lower", 0.2)
-        if method == "strivec" and not quick:
-            yield from rate("strivec", Path(found["scene"]), data, folder, points)
-    share = 100 * counts["strivec"] / counts["tensorf-vm"]
-    yield Metric("strivec: parameters / those of tensorf-vm", share, "%", "lower", 0.2, 60)
-    gain = scores["strivec"] - scores["tensorf-vm"]
-    yield Metric("strivec: PSNR above tensorf-vm", gain, "dB", "higher", 0.5, 0)
+        yield from rate("trivec", Path(found["scene"]), data, folder)
 
 
 def _float_psnr(run_folder: Path, data: Path, *, downscale: int | None) -> float:

@@ -37,6 +37,7 @@ SUITES = (
     "point_networks",
     "subbundles",
     "fields",
+    "decompositions",
     "conversions",
     "shape",
     "shape_model",

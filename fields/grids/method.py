@@ -30,6 +30,8 @@ _LOOK_EVERY = 0.025
 """Share of the budget between two looks at which cells are empty."""
 _FIRST_LOOK = 0.04
 """Share of the budget after which cells may be empty."""
+_LATEST_FIND = 0.5
+"""Share of the budget after which something must have been seen."""
 _DECAY = 0.5
 """Of what was seen at the look before."""
 _MIN_ALPHA = 0.006
@@ -86,7 +88,7 @@ class GridMethod(ABC):
             possible=_flags(hull),
             decay=_DECAY,
         )
-        self._next_look, self._stage, self.since = _FIRST_LOOK, 0, 0.0
+        self.next_look, self._stage, self.since = _FIRST_LOOK, 0, 0.0
         self.take(self.start(hull, hull.side / _UNITS))
 
     def take(self, field: GridField) -> None:
@@ -118,20 +120,34 @@ class GridMethod(ABC):
     @torch.no_grad()
     def reshape(self, progress: float) -> None:
         """Look for empty cells, and refine the nodes, when it is time."""
-        if progress >= self._next_look:
-            self._next_look = progress + _LOOK_EVERY
-            self.sampler.update(self.field.density, generator=self.random)
-            if not bool(self.sampler.occupied.any()):
-                raise ValueError(
-                    "every cell became empty: the photos show nothing in the box that is modelled. "
-                    "Check the poses, or train on a background that differs from the object."
-                )
+        if progress >= self.next_look:
+            self.look(progress)
         due = sum(progress >= share for share in self.config.upsample_at)
         if due > self._stage:
             self._stage, self.since = due, progress
             self.take(self.field.refined(due, self.sampler, self.random))
             count = self.field.num_parameters
             logger.info("%s: %d parameters after refinement %d.", self.field.KIND, count, due)
+
+    def look(self, progress: float) -> bool:
+        """Learn which cells are empty; False, and no cell is, where it is too early to tell.
+
+        Raises:
+            ValueError: All are empty, and it is late.
+        """
+        self.next_look = progress + _LOOK_EVERY
+        before = self.sampler.state_dict()
+        self.sampler.update(self.field.density, generator=self.random)
+        if bool(self.sampler.occupied.any()):
+            return True
+        if progress > _LATEST_FIND:
+            raise ValueError(
+                "every cell became empty: the photos show nothing in the box that is modelled, or "
+                "the budget is too small to find it. Allow more, check the poses, or train on a "
+                "background that differs from the object."
+            )
+        self.sampler.load_state_dict(before)
+        return False
 
     # ------------------------------------------------------------------- what a run asks for
 
@@ -166,7 +182,7 @@ class GridMethod(ABC):
             "sampler": self.sampler.state_dict(),
             "batches": self._batches.state_dict(),
             "random": self.random.get_state(),
-            "next_look": self._next_look,
+            "next_look": self.next_look,
             "stage": self._stage,
             "since": self.since,
         }
@@ -180,7 +196,7 @@ class GridMethod(ABC):
         self.sampler.load_state_dict(state["sampler"])
         self._batches.load_state_dict(state["batches"])
         self.random.set_state(state["random"])
-        self._next_look, self._stage = state["next_look"], state["stage"]
+        self.next_look, self._stage = state["next_look"], state["stage"]
         self.since = state["since"]
 
 

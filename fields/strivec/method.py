@@ -72,15 +72,9 @@ class StrivecMethod(GridMethod):
         if self._begun is None:
             self._begun = progress
         # Counted from the first step: loading may take a share of a budget in seconds.
-        coarse = progress < self._begun + self.config.coarse_until
-        if isinstance(self.field, TensorfField) and not coarse:
-            self.sampler.update(self.field.density, generator=self.random)
+        coarse = progress < max(self._begun + self.config.coarse_until, self.next_look)
+        if isinstance(self.field, TensorfField) and not coarse and self.look(progress):
             points = self.sampler.dense_points()
-            if len(points) == 0:
-                raise ValueError(
-                    "the coarse stage found nothing: no cell is dense. Give it a larger share with "
-                    "--coarse-until, or place the tensors along --points."
-                )
             self.take(self._along(points, self.field.box, self.field.unit))
             self.since = progress
         if isinstance(self.field, StrivecField):

@@ -282,12 +282,18 @@ def test_points_of_a_file_place_the_tensors(tmp_path: Path) -> None:
         StrivecMethod.create(config, capture, device=CPU, seed=0)
 
 
-def test_an_empty_coarse_stage_says_what_to_do() -> None:
-    trainee = fresh("strivec")
+@pytest.mark.parametrize("name", ["vm", "strivec"])
+def test_nothing_found_is_waited_for_and_said_when_it_is_late(name: str) -> None:
+    """In its first seconds a slow field shows nothing anywhere: no cell may be given up then."""
+    trainee = fresh(name)
     trainee.step(0, 0.0)
+    possible = trainee.sampler.occupied
     trainee.field.density = lambda points: torch.zeros(points.shape[:-1])
-    with pytest.raises(ValueError, match="coarse stage found nothing"):
-        trainee.step(1, 0.065)
+    trainee.step(1, 0.065)
+    assert isinstance(trainee.field, TensorfField)
+    assert torch.equal(trainee.sampler.occupied, possible)
+    with pytest.raises(ValueError, match="every cell became empty"):
+        trainee.step(2, 0.6)
 
 
 def test_files_that_are_no_fields_are_refused(tmp_path: Path) -> None:
