@@ -33,7 +33,7 @@ _APART_RADIANS = 0.15
 _APART_VOXELS = 4.0
 _AMBIGUOUS = 0.97
 _EARLY = 2.0  # more log-odds where a finer level might still find better
-_CLEAN = 0.86  # share of inliers that no pose of a mirrored room or street reached
+_CLEAN = 0.86  # share of inliers above which mirror images are not tried: few of them reach it
 _MIRROR_INLIERS = 0.12  # more of them by which a mirror image must win: a symmetric thing fits both
 _MIRROR_ODDS = 1.0  # the same in log-odds
 
