@@ -56,7 +56,9 @@ def largest_fitting(
                 break
         aim = math.log(_AIM * target_size)
         at = min(max(_next(aim, under, over, seen), ends[0]), ends[1])
-    return best if best is not None else largest_fitting(written, target_size, low=low, high=low)
+    if best is None:  # no trial was small enough: the smallest file is what is left
+        return largest_fitting(written, target_size, low=low, high=low)
+    return best
 
 
 _Trial = tuple[float, float]

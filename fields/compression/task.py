@@ -36,6 +36,15 @@ class Task:
     seed: int = 0
     """Of everything random."""
 
+    def refuse_steps(self, kind: str) -> None:
+        """For kinds of fields that are not fitted to photos again.
+
+        Raises:
+            ValueError: There are steps.
+        """
+        if self.steps:
+            raise ValueError(f"{kind} fields are not fitted again; give --refine-steps 0.")
+
     def cameras(self, scene: FieldScene) -> Cameras:
         """Those that matter, in the scene's frame."""
         cameras = viewpoints(scene, self.capture, count=_VIEWS, width=_SIZE, height=_SIZE)

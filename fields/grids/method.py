@@ -88,7 +88,9 @@ class GridMethod(ABC):
             possible=_flags(hull),
             decay=_DECAY,
         )
-        self.next_look, self._stage, self.since = _FIRST_LOOK, 0, 0.0
+        self.next_look = _FIRST_LOOK
+        """Share of the budget from which on empty cells are looked for again."""
+        self._stage, self.since = 0, 0.0
         self.take(self.start(hull, hull.side / _UNITS))
 
     def take(self, field: GridField) -> None:

@@ -43,10 +43,9 @@ def compress(task: Task) -> Path:
     Raises:
         ValueError: No such field, steps, which there are none for, or too small a size.
     """
+    task.refuse_steps(StrivecField.KIND)
     field, sampler, similarity = load_grid_field(StrivecField, task.source)
     assert isinstance(field, StrivecField)
-    if task.steps:
-        raise ValueError("strivec fields are not fitted again; give --refine-steps 0.")
     for scale in field.each():
         densities = strongest_first(balanced(scale.blocks("densities")))
         scale.densities.copy_(densities.reshape_as(scale.densities))

@@ -35,10 +35,9 @@ def compress(task: Task) -> Path:
     Raises:
         ValueError: No such field, steps, which there are none for, or too small a size.
     """
+    task.refuse_steps(TensorfField.KIND)
     field, sampler, similarity = load_grid_field(TensorfField, task.source)
     assert isinstance(field, TensorfField)
-    if task.steps:
-        raise ValueError("tensorf fields are not fitted again; give --refine-steps 0.")
     planes = _planes(field)
     spectra = {name: mode_spectra(plane) for name, plane in planes.items()}
 
