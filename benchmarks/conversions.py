@@ -204,7 +204,7 @@ def _nerfacto(fox: Path, folder: Path, budget: Budget) -> Iterator[Metric]:
     scores = {}
     for start, init in (("photos", "photos"), ("nerfacto", points)):
         run = _train(
-            "splats", fox, folder / f"fox-{start}", budget.dense_steps,
+            "splats", fox, folder / f"fox-from-{start}", budget.dense_steps,
             "--downscale", 4, "--init", init, "--max-gaussians", 10_000, "--num-init", 10_000,
         )  # fmt: skip
         scores[start] = fieldwright("eval", run)["psnr"]

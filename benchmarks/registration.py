@@ -62,8 +62,8 @@ def _truths() -> Iterator[Metric]:
 def _success(trials: list[Trials]) -> Iterator[Metric]:
     """Success within 1 degree and 10 cm (5 mm for the bunny), and accepted wrong poses.
 
-    A pose that is not accepted counts as no success for ours, while rivals are credited with any
-    pose they return. Ours is compared with them on the starts that they were tried on.
+    What users may rely on are right poses that are called aligned. Rivals do not say that, so that
+    on the starts they were tried on, both are compared by the poses they return.
     """
     scored = [item for item in trials if item.condition != DISJOINT]
     scored.sort(key=lambda item: list(dict.fromkeys(t.group for t in trials)).index(item.group))
@@ -84,7 +84,7 @@ def _success(trials: list[Trials]) -> Iterator[Metric]:
 
 
 def _condition_rows(group: str, members: list[Trials]) -> Iterator[Metric]:
-    """One row per method; of ours all starts, how low the share may be, and the shared starts."""
+    """One row per rival; of ours what it calls aligned, how low that may be, and all its poses."""
     truth = ", truth refined by GICP" if group == "kitchen" else ""
     label = f"strict success, {group}{truth}, {members[0].condition}"
     rates, shared = {}, 0
@@ -95,14 +95,17 @@ def _condition_rows(group: str, members: list[Trials]) -> Iterator[Metric]:
             rates[name] = 100 * float(np.mean(outcomes))
             yield Metric(f"{label}, {name}, {len(outcomes)} starts", rates[name], "%")
     ours = [item for item in members if item.method == OURS]
-    every = [o.strict for item in ours for o in item.outcomes]
-    yield Metric(f"{label}, ours, {len(every)} starts", 100 * float(np.mean(every)), "%", "higher",
-                 0.02)  # fmt: skip
-    low = 100 * interval(sum(every), len(every))[0]
-    yield Metric(f"{label}, ours: lower end of the 95 % interval", low, "%", "higher", 0.05)
+    every = [o for item in ours for o in item.outcomes]
+    called = [o.strict and o.credited for o in every]
+    name = f"{label}, ours called aligned, {len(every)} starts"
+    yield Metric(name, 100 * float(np.mean(called)), "%", "higher", 0.02)
+    low = 100 * interval(sum(called), len(called))[0]
+    yield Metric(f"{name}: lower end of the 95 % interval", low, "%", "higher", 0.05)
+    returned = 100 * float(np.mean([o.strict for o in every]))
+    yield Metric(f"{label}, ours returned, {len(every)} starts", returned, "%", "higher", 0.02)
     if rates:
         same = [o.strict for item in ours for o in item.outcomes[:shared]]
-        name = f"{label}, ours, the {len(same)} starts of the rivals"
+        name = f"{label}, ours returned, the {len(same)} starts of the rivals"
         rate = 100 * float(np.mean(same))
         yield Metric(name, rate, "%", "higher", 0.02, max(rates.values()))
 

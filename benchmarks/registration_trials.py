@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,14 +15,15 @@ from rich.console import Console
 from rich.progress import track
 
 from registration import register
+from registration.kernels import kernels
 from registration.units import measure
 
 from .kept import kept, source_digest
 from .registration_pairs import CONDITIONS, DISJOINT, Pair, harder, pose_error, real_pairs
 from .registration_rivals import Claim, Register, rivals, within
 
-STARTS, QUICK_STARTS = 30, 2
-"""Random starts of ours per pair and condition: what fits into ten minutes of two cores."""
+STARTS, QUICK_STARTS = 200, 2
+"""Random starts of ours per pair and condition."""
 RIVAL_STARTS, QUICK_RIVAL_STARTS = 3, 1
 """The first of those, on which rivals are tried too: they take several seconds each."""
 RIVAL_SECONDS = 30
@@ -41,6 +45,7 @@ _RIVALS_SOURCES = ("benchmarks/registration_rivals.py", "benchmarks/registration
 
 _WRONG_DEG, _WRONG_LIMITS = 5.0, 5.0
 _NORMAL = 1.96  # two-sided 95 %
+_Found = tuple[bool, bool, bool]
 _logger = logging.getLogger(__name__)
 
 
@@ -49,9 +54,11 @@ class Outcome:
     """One registration."""
 
     strict: bool
-    """Within 1 degree and the pair's translation limit; for ours only if called aligned."""
+    """Pose within 1 degree and the pair's translation limit."""
     wrong: bool
     """Called aligned though beyond 5 degrees or five limits, or though nothing is shared."""
+    credited: bool = True
+    """Called aligned; rivals are credited with any pose that they return."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +89,30 @@ def all_trials(*, quick: bool) -> Iterator[Trials]:
         for condition in (*CONDITIONS, DISJOINT)
         for name in methods
     ]
-    for pair, condition, name in track(work, "Registering", console=Console(stderr=True)):
-        ours = name == OURS
-        starts = _starts(ours=ours, quick=quick)
-        compute = partial(_run, methods[name], pair, condition, starts, ours=ours)
-        digest = source_digest(OURS_SOURCES if ours else _RIVALS_SOURCES)
-        found = kept("registration", digest, f"{pair.name} {condition} {name} {starts}", compute)
-        yield Trials(pair.name, condition, name, tuple(Outcome(*item) for item in found))
+    # Fresh processes, as forks of this one would inherit locks of libraries' threads.
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(os.cpu_count(), context, initializer=one_thread) as pool:
+        for pair, condition, name in track(work, "Registering", console=Console(stderr=True)):
+            ours = name == OURS
+            starts = _starts(ours=ours, quick=quick)
+            run = partial(_trial, methods[name], pair, condition, ours=ours)
+            # Rivals run one by one: they use all cores, and their time is limited.
+            compute = partial(_listed, pool.map if ours else map, run, range(starts))
+            digest = source_digest(OURS_SOURCES if ours else _RIVALS_SOURCES)
+            label = f"{pair.name} {condition} {name} {starts}"
+            found = kept("registration", digest, label, compute)
+            yield Trials(pair.name, condition, name, tuple(Outcome(*item) for item in found))
+
+
+def one_thread() -> None:
+    """Where every core has a process of its own; poses do not depend on it."""
+    kernels().set_num_threads(1)
+
+
+def _listed(
+    mapped: Callable[..., Iterable[_Found]], run: Callable[[int], _Found], seeds: range
+) -> list[_Found]:
+    return list(mapped(run, seeds))
 
 
 def _starts(*, ours: bool, quick: bool) -> int:
@@ -102,24 +126,19 @@ def _ours(source: np.ndarray, target: np.ndarray, voxel: float) -> Claim:
     return Claim(found.T_target_source, found.converged)
 
 
-def _run(
-    method: Register, pair: Pair, condition: str, starts: int, *, ours: bool
-) -> list[tuple[bool, bool]]:
-    outcomes = []
-    for seed in range(starts):
-        moved, motion = harder(pair, condition, seed)
-        try:
-            inputs = (moved.source, moved.target, common_voxel(moved))
-            claim = method(*inputs) if ours else within(RIVAL_SECONDS, method, *inputs)
-        except (RuntimeError, ValueError, IndexError) as error:
-            _logger.warning("%s failed: %s", method.__name__, error)
-            claim = Claim(np.eye(4), False)
-        error = pose_error(claim.pose, moved, motion)
-        far = error.degrees > _WRONG_DEG or error.length > _WRONG_LIMITS * pair.limit
-        strict = error.strict(pair) and (claim.accepted or not ours)
-        wrong = claim.accepted and (far or condition == DISJOINT)
-        outcomes.append((bool(strict), bool(wrong)))
-    return outcomes
+def _trial(method: Register, pair: Pair, condition: str, seed: int, *, ours: bool) -> _Found:
+    """The fields of an `Outcome`."""
+    moved, motion = harder(pair, condition, seed)
+    try:
+        inputs = (moved.source, moved.target, common_voxel(moved))
+        claim = method(*inputs) if ours else within(RIVAL_SECONDS, method, *inputs)
+    except (RuntimeError, ValueError, IndexError) as error:
+        _logger.warning("%s failed: %s", method.__name__, error)
+        claim = Claim(np.eye(4), False)
+    error = pose_error(claim.pose, moved, motion)
+    far = error.degrees > _WRONG_DEG or error.length > _WRONG_LIMITS * pair.limit
+    wrong = claim.accepted and (far or condition == DISJOINT)
+    return bool(error.strict(pair)), bool(wrong), bool(claim.accepted or not ours)
 
 
 def common_voxel(pair: Pair) -> float:

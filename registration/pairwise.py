@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 
 LEVELS = (2000, 5000)
 """Voxels per cloud at which features are matched, coarse first; candidates are compared at the
-last."""
+last. A third of 10,000 finds corners of rooms that are alike though they are others."""
 _SCALE_SHIFTS = (1.0, 1.35, 0.74, 1.8, 0.55)
 _CANDIDATES = 6
 _FINE = 0.5
@@ -199,7 +199,19 @@ class Search:
             self.candidates.append(
                 Candidate(refined.pose, refined.hessian, evidence, origins[index])
             )
+        self._compare_support()
         self.candidates.sort(key=lambda item: -item.score)
+
+    def _compare_support(self) -> None:
+        """Tell every candidate how many matches the best clearly different one maps."""
+        voxel = self.levels[-1].target.voxel
+        self.candidates = [
+            replace(item, evidence=replace(item.evidence, rival_support=max(
+                (other.evidence.support for other in self.candidates
+                 if far_apart(item.pose, other.pose, voxel)), default=0,
+            )))
+            for item in self.candidates
+        ]  # fmt: skip
 
     def answer(self, best: Candidate) -> Registration:
         """Refine the winner on finer voxels and say how much it is believed."""

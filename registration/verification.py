@@ -18,12 +18,15 @@ _ON_SURFACE = 0.5
 _PARALLEL = 0.75
 _SUPPORT = 2.0
 FEATURES = (
-    "overlap", "inliers", "coincidence", "support", "share", "diversity", "likeness", "stiffness"
+    "overlap", "inliers", "coincidence", "support", "share", "diversity", "likeness", "stiffness",
+    "lead",
 )  # fmt: skip
 """Names of `Evidence.features`; each speaks for a pose the more, the larger it is."""
 _COINCIDENT = 0.65
 """Share of the points near each other that coincide in right poses; more says nothing more."""
 _WEIGHTS = np.array([WEIGHTS[name] for name in FEATURES])
+_CHANCE = 5.0
+"""Matches that nearly any pose maps, added to both sides of a lead."""
 _DIVERSE = 0.03
 """Diversity from which on matches fix a pose, however many planes they lie on."""
 
@@ -91,10 +94,13 @@ class Evidence:
     stiffness: float
     """Smallest over largest eigenvalue of the refinement's Hessian at unit size: how firmly the
     surfaces hold the pose in its weakest direction."""
+    rival_support: int = 0
+    """Matches that the best clearly different pose maps onto each other: chance agreements come in
+    many alike, a right pose stands alone."""
 
     @property
     def features(self) -> NDArray[np.float64]:
-        """[8] what `FEATURES` names; shares as logarithms, as halving any is alike bad."""
+        """[9] what `FEATURES` names; shares as logarithms, as halving any is alike bad."""
         shared = min(self.overlap, self.overlap_target)
         return np.array(
             [
@@ -106,6 +112,7 @@ class Evidence:
                 np.log(min(self.diversity, _DIVERSE) + 1e-3),
                 self.likeness,
                 np.log(self.stiffness + 1e-3),
+                np.log((self.support + _CHANCE) / (self.rival_support + _CHANCE)),
             ]
         )
 
@@ -178,10 +185,14 @@ def _diversity(normals: NDArray[np.float32]) -> float:
     return float(max(np.linalg.eigvalsh(rows.T @ rows / len(rows))[0], 0.0))
 
 
+def _radius(target: Prepared) -> float:
+    """Root mean square distance of the points from their origin."""
+    return float(np.sqrt((target.points.astype(np.float64) ** 2).sum(1).mean()))
+
+
 def _stiffness(hessian: NDArray[np.float64], target: Prepared) -> float:
-    """Rotations are measured by the shift they give at the root mean square radius."""
-    radius = float(np.sqrt((target.points.astype(np.float64) ** 2).sum(1).mean()))
-    sizes = np.array([1 / radius] * 3 + [1.0] * 3)
+    """Rotations are measured by the shift they give at the radius of the target."""
+    sizes = np.array([1 / _radius(target)] * 3 + [1.0] * 3)
     values = np.linalg.eigvalsh(hessian * np.outer(sizes, sizes))
     return float(max(values[0], 0.0) / max(values[-1], 1e-300))
 

@@ -12,6 +12,7 @@ from ..meshes.mesh import Mesh, sum_rows, unit_rows
 from .elements import Variation, face_variation, vertex_variation
 from .solver import Denoised, denoise
 
+_PASSES = 2
 _VERTEX_STEPS = 40
 _TRIALS = 20
 _CLOSE = 0.02
@@ -47,11 +48,19 @@ def denoised_shape(mesh: Mesh, *, noise: float | None = None) -> Mesh:
 
     Args:
         mesh: Any; colors and texture places stay with their vertices and corners.
-        noise: Standard deviation of the normals to take off, in radians; None estimates it.
+        noise: Standard deviation of the normals to take off, in radians; None estimates it, and
+            once more what is left of it.
     """
-    normals = unit_rows(mesh.area_vectors())
-    level = normal_noise(mesh) if noise is None else noise
-    found = denoise_by(normals, face_variation(mesh), level)
+    if noise is not None:
+        return _smoothed(mesh, noise)
+    # Strong noise is underestimated at first, as it bends the mesh that it is measured on.
+    for _ in range(_PASSES):
+        mesh = _smoothed(mesh, normal_noise(mesh))
+    return mesh
+
+
+def _smoothed(mesh: Mesh, noise: float) -> Mesh:
+    found = denoise_by(unit_rows(mesh.area_vectors()), face_variation(mesh), noise)
     return replace(mesh, vertices=_follow(mesh, unit_rows(found.signal)))
 
 
