@@ -39,8 +39,7 @@ mean distance of the former from the latter, **completeness** that of the latter
 4 mm, which is about two pixels."""
 _REST = """\
 Denoising minimizes the total variation of a finite-element function on the mesh and takes off as
-much as the noise is, which it estimates; dense starts give the same small number of Gaussians
-points of a field instead of points that photos agree on."""
+much as the noise is, which it estimates."""
 
 
 def conversions_page(results: Results) -> str:
@@ -61,7 +60,7 @@ def conversions_page(results: Results) -> str:
         "## Meshes against the truth",
         _TRUTH,
         _table(judged, _SURFACES),
-        "## Denoising, nerfacto and dense starts",
+        "## Denoising",
         _REST,
         "\n".join(["| figure | value |", "|---|---|", *map(_other, others)]),
     ]

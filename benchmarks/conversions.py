@@ -43,17 +43,13 @@ class Budget:
     """Steps of splats."""
     field: int = 1000
     """Steps of the tri-vector field."""
-    nerfacto_seconds: float = 300.0
-    """Seconds of nerfacto on the fox, start-up included."""
-    dense_steps: int = 1000
-    """Steps of the splats that start from dense points."""
 
 
-QUICK = Budget(splats=150, field=100, nerfacto_seconds=20.0, dense_steps=100)
+QUICK = Budget(splats=150, field=100)
 
 
 def run(*, quick: bool) -> Iterator[Metric]:
-    """The sample capture with its truth, real objects, denoising, nerfacto and dense starts."""
+    """The sample capture with its truth, real objects, and denoising."""
     budget = QUICK if quick else Budget()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -67,9 +63,6 @@ def run(*, quick: bool) -> Iterator[Metric]:
         fandisk = real_data("meshes/common/fandisk.obj")
         if fandisk is not None:
             yield from _denoising(load_mesh(fandisk))
-        fox = real_data("scenes/fox")
-        if fox is not None:
-            yield from _nerfacto(fox, folder, budget)
 
 
 # ------------------------------------------------------------------------------ the sample
@@ -183,36 +176,6 @@ def _normal_error(mesh: Mesh, true: Mesh) -> float:
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     cosine = (first * second).sum(1) / np.maximum(lengths, 1e-300)
     return float(np.degrees(np.arccos(cosine.clip(-1, 1))).mean())
-
-
-# ------------------------------------------------------------------------------------- fields
-
-
-def _nerfacto(fox: Path, folder: Path, budget: Budget) -> Iterator[Metric]:
-    """nerfacto on a real capture, and splats that start from its points."""
-    path = folder / "fox-nerfacto"
-    seconds = budget.nerfacto_seconds
-    flags = ("--data", fox, "--downscale", 4, "--max-seconds", seconds, "--out", path)
-    done = fieldwright("train", "nerfacto", *flags)
-    name = f"fox at 1/4, nerfacto, {seconds:g} s"
-    yield Metric(f"{name}: PSNR", done["psnr"], "dB", "higher", 0.02, 25.0)
-    yield Metric(f"{name}: SSIM", done["ssim"], "", "higher", 0.02)
-    yield Metric(f"{name}: steps", done["steps"], "")
-    yield Metric(f"{name}: size", done["num_bytes"] / 1e6, "MB")
-    points = folder / "dense.ply"
-    fieldwright("convert", path, points, "--steps", 0, "--count", 20_000)
-    scores = {}
-    for start, init in (("photos", "photos"), ("nerfacto", points)):
-        run = _train(
-            "splats", fox, folder / f"fox-from-{start}", budget.dense_steps,
-            "--downscale", 4, "--init", init, "--max-gaussians", 10_000, "--num-init", 10_000,
-        )  # fmt: skip
-        scores[start] = fieldwright("eval", run)["psnr"]
-    name = f"fox at 1/4, 10,000 Gaussians, {budget.dense_steps} steps"
-    for start, psnr in scores.items():
-        yield Metric(f"{name}, points of {start}: PSNR", psnr, "dB", "higher", 0.02)
-    gain = scores["nerfacto"] - scores["photos"]
-    yield Metric(f"{name}, gain of dense points", gain, "dB", "higher", 1.0)
 
 
 def _train(method: str, data: Path, out: Path, steps: int, *flags: Any) -> Path:

@@ -38,6 +38,7 @@ SUITES = (
     "subbundles",
     "fields",
     "decompositions",
+    "nerfacto",
     "conversions",
     "shape",
     "shape_model",

@@ -34,7 +34,7 @@ from .c3dgs_scene import C3dgsScene
 from .color_field import ColorField
 from .visibility import may_show
 
-_FIELD_DROPS = (15 / 30, 25 / 30)  # the paper's first, at 5 / 30, comes before Gaussians are many
+_FIELD_DROPS = (0.8, 0.93)  # later than the paper's, as fine levels learn when Gaussians rest
 _FIELD_DROP = 0.33
 _WARM_UP = 100 / 30_000
 _FINEST_CELLS = 4085
@@ -46,9 +46,9 @@ class C3dgsConfig(SplatsConfig):
 
     sh_degree: int = 0
     """Always 0."""
-    mask_weight: float = 5e-3
-    """Weight of the mean mask in the loss, ten times the paper's; four times as much removes two
-    thirds of the Gaussians of the fox in 1500 steps, which is too many."""
+    mask_weight: float = 1e-3
+    """Weight of the mean mask in the loss, twice the paper's; five times as much removes a third
+    of the Gaussians of the fox in 1500 steps, at 0.9 dB."""
     lr_masks: float = 5e-2
     """Learning rate of the mask logits. At the paper's 1e-2 a mask needs 560 steps that show its
     Gaussian before it is off, a small part of 30,000 steps but not of a few thousand."""
@@ -57,19 +57,25 @@ class C3dgsConfig(SplatsConfig):
     takes them for dead."""
     lr_field: float = 1e-2
     """Learning rate of grid and network."""
+    base_colors: bool = True
+    """Every Gaussian keeps a color of its own, to which the field adds what depends on the view,
+    as in Shin et al., "Locality-aware Gaussian Compression", 2024. False leaves all to the field,
+    as the paper does: colors then stay behind Gaussians that move, which costs most in short
+    trainings."""
     grid_levels: int = 8
     """Resolutions of the hash grid. At equal bytes half of the paper's 16 with twice the entries
-    fit the colors of a trained fox better (rms 0.058 against 0.063) in less time."""
+    fit the colors of a trained fox better in less time."""
     log2_entries: int | None = None
-    """Entries per resolution, at most 2 to this power; None takes half of `max_gaussians`. Colors
-    of fewer entries miss more than their dependence on the view is."""
-    stages: int = 4
+    """Entries per resolution, at most 2 to this power; None takes half of `max_gaussians` where
+    the field holds all of the color, else a sixteenth."""
+    stages: int = 3
     """Residual codebooks for scales and for rotations; the paper has 6, which spend 36 bits on
     three or four numbers."""
     codes: int = 64
     """Codes per codebook."""
-    quantize_from: float = 29 / 30
-    """Share of the budget after which scales and rotations are quantized while training."""
+    quantize_from: float = 0.85
+    """Share of the budget after which scales and rotations are quantized while training; the
+    paper's 29/30 are too few of a few thousand steps."""
     post_process: bool = True
     """Write `scene.fwa` with 8-bit grid and opacities, sorted and entropy coded; `plain.fwa` beside
     it always goes without."""
@@ -89,7 +95,8 @@ class C3dgsConfig(SplatsConfig):
         most = self.max_gaussians or 1_000_000
         entries = self.log2_entries
         if entries is None:
-            entries = min(max(round(math.log2(most / 2)), 8), 19)
+            share = 16 if self.base_colors else 2
+            entries = min(max(round(math.log2(most / share)), 8), 19)
         growth = (_FINEST_CELLS / 16) ** (1 / max(self.grid_levels - 1, 1))
         return HashGridLayout(levels=self.grid_levels, log2_entries=entries, growth=growth)
 
@@ -100,7 +107,7 @@ class C3dgsParametrization:
     def __init__(self, config: C3dgsConfig, start: Gaussians, *, seed: int) -> None:
         self.config = config
         device = start.means.device
-        self.field = ColorField(config.layout(), seed=seed).to(device)
+        self.field = ColorField(config.layout(), seed=seed, from_zero=config.base_colors).to(device)
         self.optimizer = torch.optim.Adam(self.field.parameters(), lr=config.lr_field, eps=1e-15)
         self.quantizers = nn.ModuleDict(
             {
@@ -128,12 +135,13 @@ class C3dgsParametrization:
             quats = self.quantizers["quats"](normalize(quats, dim=-1)).values
         means = params["means"]
         scales = log_scales.exp() * mask[:, None]
+        colors = self._colors(means.detach(), scales.detach(), view)[:, None]
         return Attributes(
             means=means,
             quats=quats,
             scales=scales,
             opacities=params["logit_opacities"].sigmoid() * mask,
-            colors=self._colors(means.detach(), scales.detach(), view)[:, None],
+            colors=colors if not self.config.base_colors else params["sh0"] + colors,
             sh_rest=None,
             sh_degree=0,
         )
@@ -175,12 +183,14 @@ class C3dgsParametrization:
         """The scene with its color as harmonics of degree 3."""
         shown = self.model(params).geometry
         colors = self.field.baked(self._places(shown.means))
-        return replace(shown, sh0=colors[:, :1], shN=colors[:, 1:])
+        return replace(shown, sh0=shown.sh0 + colors[:, :1], shN=colors[:, 1:])
 
     @torch.no_grad()
     def model(self, params: Parameters) -> C3dgsModel:
         """What is on, as the file will decode it, in the frame of the capture."""
         values = params.detached()[masks.is_on(params)]
+        if not self.config.base_colors:
+            values = replace(values, sh0=torch.zeros_like(values.sh0))
         geometry = Geometry(values)
         if self.quantizing:
             self.quantizers.eval()

@@ -1,7 +1,8 @@
 """Files of kind "c3dgs": Gaussians whose color is a hash grid and a network.
 
 Arrays: `positions` [N, 3], 16-bit places in the field's frame, each coordinate contracted;
-`opacities` [N], before the sigmoid; `indices` [N, 2 S] into `scale_codes` [S, K, 3] (of the log
+`opacities` [N], before the sigmoid; `colors` [N, 3], coefficients of degree 0 that the field's are
+added to, absent where it holds all of the color; `indices` [N, 2 S] into `scale_codes` [S, K, 3] (of the log
 scales) and `quat_codes` [S, K, 4], or their bits side by side; `grid` [E, F]; `weights`, the
 network's matrices one after the other. Properties say the rest.
 """
@@ -35,12 +36,13 @@ KIND = "c3dgs"
 GRID_PRUNED = 0.1
 """Entries of the grid up to this size become zero in a post-processed file (the paper's value)."""
 
+_COLOR_STEP = 2 / 255 / 0.28209479177387814  # of base colors in a post-processed file
 _STEPS = 65535 / 4  # of a contracted coordinate in [-2, 2]
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Gaussians without color, with the codes that stand for their shapes."""
+    """Gaussians with the codes that stand for their shapes."""
 
     values: Gaussians
     """As trained, in the frame of the capture."""
@@ -70,7 +72,7 @@ class C3dgsModel:
     """Gaussians that a field colors."""
 
     geometry: Gaussians
-    """In the frame of the scene; their harmonics do not count."""
+    """In the frame of the scene, with the base colors that the field's are added to."""
     field: ColorField
     """What colors them."""
     T_scene_field: Similarity
@@ -138,8 +140,10 @@ def write(
     positions = _contracted_integers(model.places().double().cpu().numpy())
     logits = coded.values.logit_opacities.cpu().numpy()
     indices = torch.cat([coded.scale_indices, coded.quat_indices], dim=1).cpu().numpy()
+    sh0 = coded.values.sh0[:, 0].cpu().numpy()
+    colors = sh0 if sh0.any() else sh0[:, :0]
     parts = (_small if post_process else _plain)(
-        writer, positions, logits, indices.astype(np.uint8), codes
+        writer, positions, logits, colors, indices.astype(np.uint8), codes
     )
     table = model.field.grid.table.detach().cpu().numpy()
     parts["grid"] = _small_grid(writer, table) if post_process else _halves(writer, "grid", table)
@@ -156,31 +160,38 @@ def _plain(
     writer: AssetWriter,
     positions: NDArray[np.int32],
     logits: NDArray[np.float32],
+    colors: NDArray[np.float32],
     indices: NDArray[np.uint8],
     codes: int,
 ) -> dict[str, Node]:
-    return {
+    parts = {
         "positions": writer.encode("positions", positions.astype(np.uint16), "raw"),
         "opacities": writer.encode("opacities", logits.astype(np.float16), "raw"),
         "indices": writer.encode("indices", _packed(indices, codes), "raw"),
     }
+    return parts | ({"colors": _halves(writer, "colors", colors)} if colors.size else {})
 
 
 def _small(
     writer: AssetWriter,
     positions: NDArray[np.int32],
     logits: NDArray[np.float32],
+    colors: NDArray[np.float32],
     indices: NDArray[np.uint8],
     codes: int,
 ) -> dict[str, Node]:
-    matrix = np.column_stack([positions, logit_steps(logits)]).astype(np.int32)
+    shades = np.rint(colors / _COLOR_STEP)
+    matrix = np.column_stack([positions, logit_steps(logits), shades]).astype(np.int32)
     order = set_order(matrix)
     coded = writer.encode("set", matrix[order], SetCodec(preset="small"))
-    return {
+    parts = {
         "positions": columns(coded, 0, 3),
         "opacities": scale(columns(coded, 3, 4), step=(LOGIT_STEP,), origin=(LOGIT_ORIGIN,)),
         "indices": writer.encode("indices", indices[order], RansCodec()),
     }
+    if colors.size:
+        parts["colors"] = scale(columns(coded, 4, 7), step=(_COLOR_STEP,))
+    return parts
 
 
 def _small_grid(writer: AssetWriter, table: NDArray[np.float32]) -> Node:
@@ -279,6 +290,8 @@ def _model(asset: Asset, path: Path) -> C3dgsModel:
         "quat_codes": (stages, codes, 4),
         "grid": (layout.num_entries, layout.features),
     }
+    if "colors" in arrays:
+        expected["colors"] = (count, 3)
     for name, shape in expected.items():
         if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
             found = list(arrays[name].shape)
@@ -300,10 +313,16 @@ def _model(asset: Asset, path: Path) -> C3dgsModel:
         quats=sum_of_codes(shape_codes["quat_codes"], chosen[:, stages:]),
         log_scales=sum_of_codes(shape_codes["scale_codes"], chosen[:, :stages]),
         logit_opacities=torch.from_numpy(arrays["opacities"].astype(np.float32).reshape(count)),
-        sh0=torch.zeros(count, 1, 3),
+        sh0=_base_colors(arrays, count),
         shN=torch.zeros(count, 0, 3),
     )
     return C3dgsModel(gaussians.transformed(similarity), field, similarity)
+
+
+def _base_colors(arrays: Mapping[str, NDArray[Any]], count: int) -> Float[Tensor, "N 1 3"]:
+    if "colors" not in arrays:
+        return torch.zeros(count, 1, 3)
+    return torch.from_numpy(arrays["colors"].astype(np.float32))[:, None].contiguous()
 
 
 def baked(path: Path) -> tuple[Gaussians, bool]:
@@ -313,7 +332,7 @@ def baked(path: Path) -> tuple[Gaussians, bool]:
     in_field = model.T_scene_field.inverse()
     geometry = model.geometry.transformed(in_field)
     colors = model.field.baked(model.places())
-    colored = replace(geometry, sh0=colors[:, :1], shN=colors[:, 1:])
+    colored = replace(geometry, sh0=geometry.sh0 + colors[:, :1], shN=colors[:, 1:])
     return colored.transformed(model.T_scene_field), antialiased
 
 

@@ -53,7 +53,8 @@ class C3dgsScene:
         if self.path is not None:
             return baked(self.path)[0]
         colors = self.model.field.baked(self.model.places())
-        return replace(self.model.geometry, sh0=colors[:, :1], shN=colors[:, 1:])
+        geometry = self.model.geometry
+        return replace(geometry, sh0=geometry.sh0 + colors[:, :1], shN=colors[:, 1:])
 
     def bounds(self) -> Float[Tensor, "2 3"]:
         """Corners of the box that holds the central 98 % of the means on each axis, world units."""
@@ -80,7 +81,7 @@ class C3dgsScene:
                 geometry.quats,
                 geometry.log_scales.exp(),
                 geometry.logit_opacities.sigmoid(),
-                self._colors(viewmat)[:, None],
+                geometry.sh0 + self._colors(viewmat)[:, None],
                 viewmat[None],
                 K[None],
                 cameras.width,
@@ -101,7 +102,7 @@ class C3dgsScene:
         )
 
     def _colors(self, viewmat: Float[Tensor, "4 4"]) -> Float[Tensor, "N 3"]:
-        """Coefficients of degree 0 of every Gaussian as this camera sees it."""
+        """What the field adds to every Gaussian as this camera sees it."""
         camera = -viewmat[:3, :3].T @ viewmat[:3, 3]
         turn = self.model.T_scene_field.rotation.to(viewmat)
         directions = normalize(self.model.geometry.means - camera, dim=-1) @ turn

@@ -25,8 +25,11 @@ _BAKED_ROWS = 2048
 class ColorField(nn.Module):
     """Color of a place seen along a direction, as a coefficient of degree 0."""
 
-    def __init__(self, layout: HashGridLayout, *, hidden: int = 64, seed: int = 0) -> None:
-        """Random weights of a network without biases (He et al. 2015), drawn by `seed`."""
+    def __init__(
+        self, layout: HashGridLayout, *, hidden: int = 64, seed: int = 0, from_zero: bool = False
+    ) -> None:
+        """Random weights of a network without biases (He et al. 2015), drawn by `seed`; those of
+        the output are zero where the field begins `from_zero`."""
         super().__init__()
         self.layout, self.hidden = layout, hidden
         generator = torch.Generator().manual_seed(seed)
@@ -38,6 +41,8 @@ class ColorField(nn.Module):
             )
             for rows, columns in sizes
         )
+        if from_zero:
+            nn.init.zeros_(self.weights[-1])
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:

@@ -42,6 +42,11 @@ METHODS = {
         C3dgsConfig,
         {"quantize_from": 0.5, "lr_masks": 0.3, "grid_levels": 4, "stages": 3},
     ),
+    "c3dgs of the paper": (
+        C3dgsMethod,
+        C3dgsConfig,
+        {"quantize_from": 0.5, "lr_masks": 0.3, "grid_levels": 4, "base_colors": False},
+    ),
     "compact3d": (Compact3dMethod, Compact3dConfig, {"codes": 64, "codes_sh": 16}),
 }
 
@@ -121,6 +126,7 @@ def image(scene: Any, view: Cameras) -> Tensor:
     [
         ("c3dgs", "mcmc", 13),
         ("c3dgs", "default", 31),
+        ("c3dgs of the paper", "mcmc", 31),
         ("compact3d", "mcmc", 31),
         ("compact3d", "default", 13),
     ],
@@ -197,10 +203,11 @@ def test_fresh_process_decodes_the_same_bits(capture: Capture, name: str, tmp_pa
         assert torch.equal(getattr(here, key), value), key
 
 
+@pytest.mark.parametrize("name", ["c3dgs", "c3dgs of the paper"])
 def test_color_field_becomes_harmonics_that_any_format_holds(
-    capture: Capture, tmp_path: Path
+    capture: Capture, name: str, tmp_path: Path
 ) -> None:
-    trainee = trained("c3dgs", capture)
+    trainee = trained(name, capture)
     file = trainee.save_scene(tmp_path / "scene.ply")
     formats.save(formats.load(file), tmp_path / "baked.ply")
     moved = capture.T_source_capture.apply_to_cameras(capture.cameras)
