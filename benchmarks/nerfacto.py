@@ -1,4 +1,4 @@
-"""Whole surroundings as fields: nerfacto, factors in contracted space, and splats from dense points.
+"""Whole surroundings as fields: nerfacto, contracted factors, and splats from dense points.
 
 Unlike splats, fields of surroundings start from nothing; their points can then start splats.
 """
@@ -29,9 +29,10 @@ def run(*, quick: bool) -> Iterator[Metric]:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for method in ("nerfacto", "tensorf", "strivec"):
-            yield from _field(method, data, folder / method, quick=quick)
+        yield from _field("nerfacto", data, folder / "nerfacto", quick=quick)
         yield from _dense_start(data, folder, quick=quick)
+        for method in ("tensorf", "strivec"):
+            yield from _field(method, data, folder / method, quick=quick)
 
 
 def _field(method: str, data: Path, out: Path, *, quick: bool) -> Iterator[Metric]:

@@ -6,9 +6,10 @@ out in between. A logistic regression whose weights cannot be negative, so that 
 speaks against a pose, is fitted to all. The threshold is the lowest at which at most one search in
 a hundred takes a wrong pose, each group being judged by a fit to the others; of the penalties on
 weights that refuse fewest right poses then, and of those that take fewest mirror images, the
-strongest is taken, as it depends least on what was sampled. Mirror images are learned from but do not move the threshold: that of a room of box shape
-is the room but for its furniture. How many the evidence alone takes for it is reported; `register`
-asks of them whether the mirror image fits better. Writes `registration/belief.py`.
+strongest is taken, as it depends least on what was sampled. Mirror images are learned from but do
+not move the threshold: that of a room of box shape is the room but for its furniture. How many the
+evidence alone takes for it is reported; `register` asks of them whether the mirror image fits
+better. Writes `registration/belief.py`.
 """
 
 from __future__ import annotations

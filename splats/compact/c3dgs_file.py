@@ -2,9 +2,9 @@
 
 Arrays: `positions` [N, 3], 16-bit places in the field's frame, each coordinate contracted;
 `opacities` [N], before the sigmoid; `colors` [N, 3], coefficients of degree 0 that the field's are
-added to, absent where it holds all of the color; `indices` [N, 2 S] into `scale_codes` [S, K, 3] (of the log
-scales) and `quat_codes` [S, K, 4], or their bits side by side; `grid` [E, F]; `weights`, the
-network's matrices one after the other. Properties say the rest.
+added to, absent where it holds all of the color; `indices` [N, 2 S] into `scale_codes` [S, K, 3]
+(of the log scales) and `quat_codes` [S, K, 4], or their bits side by side; `grid` [E, F];
+`weights`, the network's matrices one after the other. Properties say the rest.
 """
 
 from __future__ import annotations
