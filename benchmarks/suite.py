@@ -32,6 +32,7 @@ SUITES = (
     "compact",
     "hash_grid",
     "registration",
+    "splat_alignment",
     "averaging",
     "viewing_graph",
     "point_networks",

@@ -28,7 +28,8 @@ LEVELS = (2000, 5000)
 last. A third of 10,000 finds corners of rooms that are alike though they are others."""
 _SCALE_SHIFTS = (1.0, 1.35, 0.74, 1.8, 0.55)
 _CANDIDATES = 6
-_FINE = 0.5
+_FINE = (0.5,)  # voxels of the answer over those of the last level
+_FINE_WITH_SCALE = (0.5, 0.35, 0.25, 0.18)  # a scale and a shift that make up for each other
 _APART_RADIANS = 0.15
 _APART_VOXELS = 4.0
 _AMBIGUOUS = 0.97
@@ -76,7 +77,7 @@ def register(
     if best is None:
         return _nothing("No candidate pose was found; the clouds may show different places.")
     found = search.answer(best)
-    if found.converged and search.mirror_image_wins(clouds[0], best.evidence):
+    if found.converged and search.mirror_image_wins(clouds[0], best):
         return replace(found, converged=False, reason=_MIRRORED)
     return found
 
@@ -203,8 +204,11 @@ class Search:
         self.candidates.sort(key=lambda item: -item.score)
 
     def _compare_support(self) -> None:
-        """Tell every candidate how many matches the best clearly different one maps."""
-        voxel = self.levels[-1].target.voxel
+        """Tell every candidate how many matches the best clearly different one maps.
+
+        Where the scale is unknown, it makes up for shifts, so that only turned poses differ.
+        """
+        voxel = np.inf if self.with_scale else self.levels[-1].target.voxel
         self.candidates = [
             replace(item, evidence=replace(item.evidence, rival_support=max(
                 (other.evidence.support for other in self.candidates
@@ -215,21 +219,20 @@ class Search:
 
     def answer(self, best: Candidate) -> Registration:
         """Refine the winner on finer voxels and say how much it is believed."""
-        voxels = [u.voxel(LEVELS[-1]) * _FINE for u in self.units]
-        if not self.with_scale:
-            voxels = [float(np.sqrt(voxels[0] * voxels[1]))] * 2
-        fine = [
-            prepare(u, v, radius=NORMAL_RADIUS) for u, v in zip(self.units, voxels, strict=True)
-        ]
-        refined = refine(
-            fine[0],
-            fine[1],
-            best.pose,
-            reach=2.0,
-            steps=10,
-            width=(0.6, 0.2),
-            with_scale=self.with_scale,
-        )
+        pose, hessian = best.pose, best.hessian
+        for share in _FINE_WITH_SCALE if self.with_scale else _FINE:
+            voxels = [u.voxel(LEVELS[-1]) * share for u in self.units]
+            if not self.with_scale:
+                voxels = [float(np.sqrt(voxels[0] * voxels[1]))] * 2
+            source, target = (
+                prepare(u, v, radius=NORMAL_RADIUS)
+                for u, v in zip(self.units, voxels, strict=True)
+            )
+            refined = refine(
+                source, target, pose, reach=2.0, steps=10, width=(0.6, 0.2),
+                with_scale=self.with_scale,
+            )  # fmt: skip
+            pose, hessian = refined.pose, refined.hessian
         evidence = best.evidence
         reason = "" if evidence.convincing else evidence.doubt()
         if not reason and self._rival(best):
@@ -241,28 +244,29 @@ class Search:
             for c in self.candidates
         )
         return Registration(
-            T_target_source=self._matrix(refined.pose),
-            scale=float(refined.pose[12]),
+            T_target_source=self._matrix(pose),
+            scale=float(pose[12]),
             inlier_ratio=evidence.inlier_ratio,
             rmse=evidence.rmse,
             overlap=evidence.overlap,
             converged=not reason,
             hypotheses=hypotheses,
-            information=refined.hessian[:6, :6],
+            information=hessian[:6, :6],
             reason=reason,
         )
 
-    def mirror_image_wins(self, source: Cloud, evidence: Evidence) -> bool:
-        """Whether a mirror image of the source fits clearly better than a pose with `evidence`.
+    def mirror_image_wins(self, source: Cloud, found: Candidate) -> bool:
+        """Whether a mirror image of the source, at the scale found, fits clearly better.
 
         Rooms and streets are nearly their own mirror images, so that a pose may explain all but
         their furniture; the image without that mistake explains that, too.
         """
+        evidence = found.evidence
         if evidence.inlier_ratio > _CLEAN:
             return False
-        image = measure(source.points * np.array([-1.0, 1.0, 1.0], source.points.dtype))
-        mirrored = Search((image, self.units[1]), with_scale=self.with_scale, colors=self.colors)
-        best = mirrored.run()
+        mirror = found.pose[12] * np.array([-1.0, 1.0, 1.0])
+        image = measure(source.points * mirror.astype(source.points.dtype))
+        best = Search((image, self.units[1]), colors=self.colors).run()
         return best is not None and (
             best.evidence.inlier_ratio > evidence.inlier_ratio + _MIRROR_INLIERS
             and best.score > evidence.log_odds + _MIRROR_ODDS
