@@ -22,7 +22,7 @@ class StrivecConfig(GridConfig):
     """Side of a tensor's cube in units of the pitch, 1 to 2: neighbors fade into each other."""
     density_ranks: tuple[int, ...] = (32, 24, 16)
     """Components of the density of each scale, multiples of 8."""
-    color_rank: int = 40
+    color_rank: int = 48
     """Components of the color of all scales, a multiple of 8."""
     first_nodes: int = 80
     """Nodes across the box's side at first."""
