@@ -30,26 +30,10 @@ inline void plane_lookup(const VmProblem& p, int k, const PlaneCell& cell, v8 (&
   for (int i = 0; i < n; ++i) out[i] = fma8(share, upper[i] - out[i], out[i]);
 }
 
-// Planes are larger than the nearer caches, and their cells are known long before they are needed.
-constexpr long kAhead = 8;
-
-inline void prefetch_cells(const VmProblem& p, const float* at) {
-  for (int k = 0; k < 3; ++k) {
-    const PlaneCell cell(p, k, at);
-    const long node = static_cast<long>(cell.a.node) * cell.columns + cell.b.node;
-    const float* row = p.planes[k] + node * p.rank;
-    for (int r = 0; r < 2 * p.rank; r += 16) {
-      __builtin_prefetch(row + r);
-      __builtin_prefetch(row + static_cast<long>(cell.columns) * p.rank + r);
-    }
-  }
-}
-
 template <int n>
 void samples(const VmProblem& p, float* out, long begin, long end) {
   for (long s = begin; s < end; ++s) {
     const float* at = p.points + 3 * s;
-    if (s + kAhead < end) prefetch_cells(p, at + 3 * kAhead);
     v8 sum = set8(0);
     for (int k = 0; k < 3; ++k) {
       v8 plane[n], line[n];
