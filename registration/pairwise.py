@@ -225,8 +225,7 @@ class Search:
             if not self.with_scale:
                 voxels = [float(np.sqrt(voxels[0] * voxels[1]))] * 2
             source, target = (
-                prepare(u, v, radius=NORMAL_RADIUS)
-                for u, v in zip(self.units, voxels, strict=True)
+                prepare(u, v, radius=NORMAL_RADIUS) for u, v in zip(self.units, voxels, strict=True)
             )
             refined = refine(
                 source, target, pose, reach=2.0, steps=10, width=(0.6, 0.2),
