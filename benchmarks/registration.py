@@ -47,8 +47,8 @@ def _truths() -> Iterator[Metric]:
 def _success(trials: list[Trials]) -> Iterator[Metric]:
     """Success within 1 degree and 10 cm (5 mm for the bunny), and accepted wrong poses.
 
-    What users may rely on are right poses that are called aligned. Rivals do not say that, so that
-    on the starts they were tried on, both are compared by the poses they return.
+    What users may rely on are right poses that are called aligned. Rivals are credited with any
+    pose they return, so that on the starts they were tried on, ours is too.
     """
     scored = [item for item in trials if item.condition != DISJOINT]
     scored.sort(key=lambda item: list(dict.fromkeys(t.group for t in trials)).index(item.group))
