@@ -15,8 +15,11 @@ from splats.scene import SplatScene
 
 from .result import Registration
 
-_VIEWS, _WIDTH, _HEIGHT = 4, 160, 120
+_VIEWS, _TRIED_VIEWS = 4, 24
+_WIDTH, _HEIGHT = 160, 120
+_SCALE = 0.1  # of residuals: those far above it come from what only one scene shows
 _STEPS = 8
+_LEAST_GAIN = 0.02  # of the error: less says no more than the geometry has said
 _DELTA = 2e-3
 _DAMPING = 1e-3
 
@@ -26,9 +29,10 @@ class PhotometricResult:
     """The refined pose and how well the renders agree."""
 
     registration: Registration
-    """With the new transform; the evidence is that of before."""
-    psnr: tuple[float, float]
-    """Of the moved source's renders against the target's before and after, decibels."""
+    """With the new transform, or what was given where renders agree hardly better; the evidence is
+    that of before."""
+    errors: tuple[float, float]
+    """Robust mean square difference of the renders before and after, in squared colors."""
 
 
 def refine_by_renders(
@@ -36,36 +40,37 @@ def refine_by_renders(
 ) -> PhotometricResult:
     """Gauss-Newton on the pixels that both scenes show, over rotation, translation and scale.
 
-    Four cameras look at the target; derivatives are taken by central differences about the middle
-    of the target: two renders per parameter and no gradient of the rasterizer.
+    Of cameras all around, those four are taken from which both scenes look most alike: photos were
+    never taken from everywhere, and what none has seen, each training fills in its own way. The
+    same holds within an image, so that residuals count by Cauchy's function. Derivatives are
+    central differences about the middle of the target: two renders per parameter and no gradient
+    of the rasterizer.
 
     Args:
         found: A registration within a few degrees of the truth.
         source, target: The scenes, on one device.
         with_scale: Refine the scale too.
     """
-    scene = SplatScene(target)
-    cameras = automatic_cameras(scene, _VIEWS, width=_WIDTH, height=_HEIGHT)
-    goal, _ = _render(target, cameras)
+    cameras = _telling_cameras(source.transformed(found.similarity), target)
+    goal = _render(target, cameras)
     center = target.means.median(dim=0).values.double()
     radius = float((target.means.double() - center).norm(dim=1).median())
     count = 7 if with_scale else 6
     pose = found.similarity
-    error = _error(source, pose, cameras, goal)
-    first = error
+    first = error = _error(source, pose, cameras, goal)
     damping = _DAMPING
     for _ in range(_STEPS):
         columns = []
         for k in range(count):
             step = torch.zeros(7, dtype=torch.float64)
             step[k] = _DELTA
-            ahead, _ = _render(source.transformed(_stepped(pose, step, center, radius)), cameras)
-            back, _ = _render(source.transformed(_stepped(pose, -step, center, radius)), cameras)
+            ahead = _render(source.transformed(_stepped(pose, step, center, radius)), cameras)
+            back = _render(source.transformed(_stepped(pose, -step, center, radius)), cameras)
             columns.append((ahead - back).flatten() / (2 * _DELTA))
         jacobian = torch.stack(columns, dim=1).double()
-        image, _ = _render(source.transformed(pose), cameras)
+        image = _render(source.transformed(pose), cameras)
         residual = (image - goal).flatten().double()
-        weights = 1 / (1 + (residual / 0.1) ** 2)  # Cauchy: what only one scene shows counts less
+        weights = 1 / (1 + (residual / _SCALE) ** 2)
         hessian = jacobian.T @ (jacobian * weights[:, None])
         gradient = jacobian.T @ (weights * residual)
         hessian += damping * torch.diag(hessian.diagonal().clamp(min=1e-12))
@@ -81,24 +86,33 @@ def refine_by_renders(
         gain, pose, error, damping = (error - new) / error, candidate, new, damping / 3
         if gain < 1e-3 or error < 1e-8:
             break
+    if error > (1 - _LEAST_GAIN) * first:
+        return PhotometricResult(found, (first, first))
     refined = replace(found, T_target_source=pose.matrix().numpy(), scale=pose.scale)
-    return PhotometricResult(refined, (_psnr(first), _psnr(error)))
+    return PhotometricResult(refined, (first, error))
 
 
-def _render(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, Tensor]:
-    """Images [V, H, W, 3] over black, and alphas."""
-    output = SplatScene(gaussians).render(cameras, channels=("rgb", "alpha"))
-    assert output.rgb is not None and output.alpha is not None
-    return output.rgb, output.alpha
+def _telling_cameras(source: Gaussians, target: Gaussians) -> Cameras:
+    """Those all around the target that show most of both scenes alike."""
+    cameras = automatic_cameras(SplatScene(target), _TRIED_VIEWS, width=_WIDTH, height=_HEIGHT)
+    errors = _robust(_render(source, cameras) - _render(target, cameras)).mean(dim=(1, 2, 3))
+    return cameras[errors.argsort()[:_VIEWS].tolist()]
+
+
+def _render(gaussians: Gaussians, cameras: Cameras) -> Tensor:
+    """Images [V, H, W, 3] over black."""
+    output = SplatScene(gaussians).render(cameras, channels=("rgb",))
+    assert output.rgb is not None
+    return output.rgb
+
+
+def _robust(residuals: Tensor) -> Tensor:
+    """Cauchy's function of each: nearly the square of small ones."""
+    return _SCALE**2 * torch.log1p((residuals / _SCALE) ** 2)
 
 
 def _error(source: Gaussians, pose: Similarity, cameras: Cameras, goal: Tensor) -> float:
-    image, _ = _render(source.transformed(pose), cameras)
-    return float((image - goal).square().mean())
-
-
-def _psnr(error: float) -> float:
-    return 100.0 if error <= 1e-10 else -10 * math.log10(error)
+    return float(_robust(_render(source.transformed(pose), cameras) - goal).mean())
 
 
 def _stepped(pose: Similarity, step: Tensor, center: Tensor, radius: float) -> Similarity:

@@ -105,8 +105,8 @@ def _photometric(
     from registration.photometric import refine_by_renders
 
     refined = refine_by_renders(found, source.gaussians, target.gaussians, with_scale=with_scale)
-    before, after = refined.psnr
-    console.print(f"Renders agree to {after:.1f} dB after refinement, {before:.1f} dB before.")
+    before, after = refined.errors
+    console.print(f"Renders differ {1 - after / max(before, 1e-12):.1%} less after refinement.")
     return refined.registration
 
 
