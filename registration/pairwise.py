@@ -29,7 +29,7 @@ last. A third of 10,000 finds corners of rooms that are alike though they are ot
 _SCALE_SHIFTS = (1.0, 1.35, 0.74, 1.8, 0.55)
 _CANDIDATES = 6
 _FINE = (0.5,)  # voxels of the answer over those of the last level
-_FINE_WITH_SCALE = (0.5, 0.35, 0.25, 0.18)  # a scale and a shift that make up for each other
+_FINE_WITH_SCALE = (0.5, 0.35, 0.25, 0.18)  # coarse ones let scale and shift trade
 _APART_RADIANS = 0.15
 _APART_VOXELS = 4.0
 _AMBIGUOUS = 0.97
@@ -209,13 +209,12 @@ class Search:
         Where the scale is unknown, it makes up for shifts, so that only turned poses differ.
         """
         voxel = np.inf if self.with_scale else self.levels[-1].target.voxel
-        self.candidates = [
-            replace(item, evidence=replace(item.evidence, rival_support=max(
-                (other.evidence.support for other in self.candidates
-                 if far_apart(item.pose, other.pose, voxel)), default=0,
-            )))
-            for item in self.candidates
-        ]  # fmt: skip
+        compared = []
+        for item in self.candidates:
+            others = [c for c in self.candidates if far_apart(item.pose, c.pose, voxel)]
+            rival = max((c.evidence.support for c in others), default=0)
+            compared.append(replace(item, evidence=replace(item.evidence, rival_support=rival)))
+        self.candidates = compared
 
     def answer(self, best: Candidate) -> Registration:
         """Refine the winner on finer voxels and say how much it is believed."""

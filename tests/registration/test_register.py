@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,20 @@ def test_no_evidence_speaks_against_a_pose() -> None:
     """The fitted weights are those of the features, and none is negative."""
     assert tuple(WEIGHTS) == FEATURES
     assert min(WEIGHTS.values()) >= 0
+
+
+def test_a_pose_that_another_rivals_is_believed_less(room: NDArray[np.float64]) -> None:
+    """The right pose of a room stands alone; near copies of it are no rivals."""
+    truth = motion(4)
+    search = Search((measure(moved(room[::2], inverse(truth))), measure(room[1::2])))
+    best = search.run()
+    assert best is not None
+    evidence = best.evidence
+    assert evidence.support > 10 * evidence.rival_support
+    rivaled = replace(evidence, rival_support=evidence.support)
+    lead = evidence.features[FEATURES.index("lead")]
+    assert rivaled.features[FEATURES.index("lead")] == 0
+    assert evidence.log_odds - rivaled.log_odds == pytest.approx(WEIGHTS["lead"] * lead)
 
 
 def test_the_same_bits_every_time(room: NDArray[np.float64]) -> None:
