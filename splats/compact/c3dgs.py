@@ -47,8 +47,7 @@ class C3dgsConfig(SplatsConfig):
     sh_degree: int = 0
     """Always 0."""
     mask_weight: float = 1e-3
-    """Weight of the mean mask in the loss, twice the paper's; five times as much removes a third
-    of the Gaussians of the fox in 1500 steps, at 0.9 dB."""
+    """Weight of the mean mask in the loss, twice the paper's, as masks have fewer steps to act."""
     lr_masks: float = 5e-2
     """Learning rate of the mask logits. At the paper's 1e-2 a mask needs 560 steps that show its
     Gaussian before it is off, a small part of 30,000 steps but not of a few thousand."""
@@ -63,8 +62,7 @@ class C3dgsConfig(SplatsConfig):
     as the paper does: colors then stay behind Gaussians that move, which costs most in short
     trainings."""
     grid_levels: int = 8
-    """Resolutions of the hash grid. At equal bytes half of the paper's 16 with twice the entries
-    fit the colors of a trained fox better in less time."""
+    """Resolutions of the hash grid, half of the paper's."""
     log2_entries: int | None = None
     """Entries per resolution, at most 2 to this power; None takes half of `max_gaussians` where
     the field holds all of the color, else a sixteenth."""
@@ -74,8 +72,8 @@ class C3dgsConfig(SplatsConfig):
     codes: int = 64
     """Codes per codebook."""
     quantize_from: float = 0.85
-    """Share of the budget after which scales and rotations are quantized while training; the
-    paper's 29/30 are too few of a few thousand steps."""
+    """Share of the budget after which scales and rotations are quantized while training, earlier
+    than the paper's 29/30, which leave fifty of 1500 steps to adapt to the codes."""
     post_process: bool = True
     """Write `scene.fwa` with 8-bit grid and opacities, sorted and entropy coded; `plain.fwa` beside
     it always goes without."""

@@ -169,8 +169,9 @@ def test_file_shows_what_training_has_shown(capture: Capture, name: str, tmp_pat
             assert same > 40, (file.name, same)
 
 
-def test_plain_file_holds_the_codes_of_training(capture: Capture, tmp_path: Path) -> None:
-    trainee = trained("c3dgs", capture)
+@pytest.mark.parametrize("name", ["c3dgs", "c3dgs of the paper"])
+def test_plain_file_holds_what_was_trained(capture: Capture, name: str, tmp_path: Path) -> None:
+    trainee = trained(name, capture, stages=3)
     assert isinstance(trainee, C3dgsMethod)
     trainee.save_scene(tmp_path / "scene.ply")
     shown = trainee.parametrization.model(trainee.params).geometry
@@ -178,9 +179,11 @@ def test_plain_file_holds_the_codes_of_training(capture: Capture, tmp_path: Path
     found, _ = read(tmp_path / "plain.fwa")
     assert torch.allclose(found.geometry.log_scales, expected.log_scales, atol=0.02)
     assert torch.allclose(found.geometry.quats, expected.quats, atol=0.01)
+    assert torch.allclose(found.geometry.sh0, expected.sh0, atol=0.002)
     assert (tmp_path / "scene.fwa").stat().st_size < (tmp_path / "plain.fwa").stat().st_size
     with open_asset(tmp_path / "plain.fwa") as asset:
         assert asset.header.kind == KIND
+        assert ("colors" in asset.sections) == (name == "c3dgs") == bool(expected.sh0.any())
         bits = math.ceil(2 * 3 * 6 / 8) * len(found.geometry)  # 6 indices of 6 bits each
         assert asset.sections["indices"] - bits < 64
 
