@@ -169,8 +169,9 @@ def test_a_noisy_machine_part_comes_closer_to_its_true_shape(shared_data: Path) 
 
     before, after = normal_error(noisy), normal_error(found)
     offset = np.linalg.norm(found.vertices - true.vertices, axis=1).mean()
-    assert after < before / 3, (before, after)
-    assert offset < np.abs(shift).mean(), (offset, np.abs(shift).mean())
+    # A single pass leaves more than a quarter, as it takes the noise for weaker than it is.
+    assert after < before / 5, (before, after)
+    assert offset < 0.6 * np.abs(shift).mean(), (offset, np.abs(shift).mean())
 
 
 @pytest.mark.parametrize(
