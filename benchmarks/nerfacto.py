@@ -1,7 +1,4 @@
-"""Whole surroundings as fields: nerfacto, contracted factors, and splats from dense points.
-
-Unlike splats, fields of surroundings start from nothing; their points can then start splats.
-"""
+"""Whole surroundings as fields: nerfacto, contracted factors, and splats from dense points."""
 
 from __future__ import annotations
 
