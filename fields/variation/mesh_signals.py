@@ -12,7 +12,6 @@ from ..meshes.mesh import Mesh, sum_rows, unit_rows
 from .elements import Variation, face_variation, vertex_variation
 from .solver import Denoised, denoise
 
-_PASSES = 2
 _VERTEX_STEPS = 40
 _TRIALS = 20
 _CLOSE = 0.02
@@ -48,19 +47,11 @@ def denoised_shape(mesh: Mesh, *, noise: float | None = None) -> Mesh:
 
     Args:
         mesh: Any; colors and texture places stay with their vertices and corners.
-        noise: Standard deviation of the normals to take off, in radians; None estimates it, and
-            once more what is left of it.
+        noise: Standard deviation of the normals to take off, in radians; None estimates it.
     """
-    if noise is not None:
-        return _smoothed(mesh, noise)
-    # Strong noise is underestimated at first, as it bends the mesh that it is measured on.
-    for _ in range(_PASSES):
-        mesh = _smoothed(mesh, normal_noise(mesh))
-    return mesh
-
-
-def _smoothed(mesh: Mesh, noise: float) -> Mesh:
-    found = denoise_by(unit_rows(mesh.area_vectors()), face_variation(mesh), noise)
+    normals = unit_rows(mesh.area_vectors())
+    level = normal_noise(mesh) if noise is None else noise
+    found = denoise_by(normals, face_variation(mesh), level)
     return replace(mesh, vertices=_follow(mesh, unit_rows(found.signal)))
 
 
@@ -118,7 +109,8 @@ def normal_noise(mesh: Mesh, *, seed: int = 0) -> float:
 
     Normals of neighbors share vertices and so their noise, which `noise_level` would miss. So the
     noise of the vertices is estimated from how far each stands out from its neighbors' mean, and
-    its effect on the normals is found by shaking the mesh as much once more.
+    its effect on the normals is found by shaking the mesh as much once more, by `seed`. The same
+    random numbers as those of the noise would shake along with it and show too little.
     """
     ends = np.unique(np.sort(_edges(mesh), axis=1), axis=0)
     both = np.concatenate([ends, ends[:, ::-1]])
