@@ -41,7 +41,8 @@ class Results:
     def machine(self) -> str:
         """One line that says where, when and on which source the figures were taken."""
         machine = self.environment
-        parts = [machine["cpu"], machine["isa"], f"{machine['num_threads']} threads", self.date]
+        parts = [*machine["gpus"], machine["cpu"], machine["isa"]]
+        parts += [f"{machine['num_threads']} threads", self.date]
         if machine["git"] is not None:
             changed = " with local changes" if machine["git"]["dirty"] else ""
             parts.append(f"commit {machine['git']['commit'][:10]}{changed}")

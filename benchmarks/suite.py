@@ -30,6 +30,7 @@ SUITES = (
     "formats_streaming",
     "formats_fuzz",
     "compact",
+    "compact_cuda",
     "hash_grid",
     "registration",
     "splat_alignment",
