@@ -9,13 +9,13 @@ Reference: Mueller et al., "Instant Neural Graphics Primitives", 2022, section 3
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from captures import ensure_shape
 
@@ -133,30 +133,46 @@ def hash_grid_reference(
     points: Float[Tensor, "*batch 3"], table: Float[Tensor, "E F"], layout: HashGridLayout
 ) -> Float[Tensor, "*batch LF"]:
     """`hash_grid` in plain torch, any device and float dtype: the definition."""
-    ends = list(accumulate(level.size for level in layout.table))
-    position = points.clamp(0, 1)
-    found = []
-    for level, end in zip(layout.table, ends, strict=True):
-        scaled = position * level.resolution
-        cell = scaled.detach().floor().clamp(max=level.resolution - 1)
-        high = scaled - cell
-        entries = table[end - level.size : end][_corners(cell.long(), level)]
-        wx, wy, wz = torch.stack([1 - high, high], dim=-1).unbind(-2)
-        weights = wz[..., :, None, None] * wy[..., None, :, None] * wx[..., None, None, :]
-        found.append((weights.flatten(-3)[..., None] * entries).sum(dim=-2))
-    return torch.cat(found, dim=-1)
+    levels = _Levels.of(layout, table.device)
+    scaled = points.clamp(0, 1)[..., None, :] * levels.resolution[:, None]
+    cell = torch.minimum(scaled.detach().floor(), levels.resolution[:, None] - 1)
+    high = scaled - cell
+    wx, wy, wz = torch.stack([1 - high, high], dim=-1).unbind(-2)
+    weights = wz[..., :, None, None] * wy[..., None, :, None] * wx[..., None, None, :]
+    entries = embedding(levels.entries(cell.long()), table)
+    return (weights.flatten(-3)[..., None] * entries).sum(dim=-2).flatten(-2)
 
 
-def _corners(cell: Int[Tensor, "*batch 3"], level: GridLevel) -> Int[Tensor, "*batch 8"]:
-    """Entries of a cell's corners, x fastest."""
-    steps = torch.arange(8, device=cell.device)
-    offsets = torch.stack([steps & 1, steps >> 1 & 1, steps >> 2], dim=-1)
-    x, y, z = (cell[..., None, :] + offsets).unbind(-1)
-    if not level.hashed:
-        side = level.resolution + 1
-        return x + side * (y + side * z)
-    mixed = x * PRIMES[0] ^ y * PRIMES[1] ^ z * PRIMES[2]
-    return mixed & (level.size - 1)
+@dataclass(frozen=True)
+class _Levels:
+    """The L levels of a layout as tensors, kept per device."""
+
+    resolution: Int[Tensor, "L"]
+    size: Int[Tensor, "L 1"]
+    begin: Int[Tensor, "L 1"]
+    """First entry of each level."""
+    hashed: Bool[Tensor, "L 1"]
+    offsets: Int[Tensor, "8 3"]
+    """Corners of a cell, x fastest."""
+
+    @staticmethod
+    @cache
+    def of(layout: HashGridLayout, device: torch.device) -> _Levels:
+        """Those of `layout`."""
+        resolution, size, hashed = (torch.tensor(x) for x in zip(*layout.table, strict=True))
+        steps = torch.arange(8)
+        offsets = torch.stack([steps & 1, steps >> 1 & 1, steps >> 2], dim=-1)
+        begin = size.cumsum(0) - size
+        found = (resolution, size[:, None], begin[:, None], hashed[:, None], offsets)
+        return _Levels(*(x.to(device) for x in found))
+
+    def entries(self, cell: Int[Tensor, "*batch L 3"]) -> Int[Tensor, "*batch L 8"]:
+        """Where the corners of cells are in the table."""
+        x, y, z = (cell[..., None, :] + self.offsets).unbind(-1)
+        side = self.resolution[:, None] + 1
+        own = x + side * (y + side * z)
+        mixed = x * PRIMES[0] ^ y * PRIMES[1] ^ z * PRIMES[2]
+        return self.begin + torch.where(self.hashed, mixed & (self.size - 1), own)
 
 
 class _Native(torch.autograd.Function):

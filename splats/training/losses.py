@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -78,16 +79,20 @@ def ssim_l1_reference(
 ) -> PhotometricLoss:
     """`photometric_loss` in plain torch, any device and float dtype: the definition."""
     target = target.detach()
-    if mask is None:
-        mask = torch.ones(image.shape[:2], dtype=torch.bool, device=image.device)
-    elif not mask.any():
-        nothing = 0.0 * image.sum()
-        return PhotometricLoss(nothing, nothing.detach(), nothing.detach() + 1)
-    image = torch.where(mask[..., None], image, target)
-    l1 = (image - target).abs()[mask].mean()
-    ssim = _ssim_map(image, target)[mask].mean()
-    loss = (1 - ssim_weight) * l1 + ssim_weight * (1 - ssim)
+    if mask is not None:
+        image = torch.where(mask[..., None], image, target)
+    l1 = _masked_mean((image - target).abs(), mask)
+    dissimilarity = _masked_mean(1 - _ssim_map(image, target), mask)
+    loss = (1 - ssim_weight) * l1 + ssim_weight * dissimilarity
+    ssim = 1 - dissimilarity
     return PhotometricLoss(loss, l1.detach(), ssim.detach())
+
+
+def _masked_mean(values: Float[Tensor, "H W 3"], mask: Bool[Tensor, "H W"] | None) -> Tensor:
+    """Mean over the pixels of `mask`, 0 where it has none; never waits for the device."""
+    if mask is None:
+        return values.mean()
+    return (values * mask[..., None]).sum() / (3 * mask.sum()).clamp(min=1)
 
 
 def _ssim_map(x: Float[Tensor, "H W 3"], y: Float[Tensor, "H W 3"]) -> Float[Tensor, "H W 3"]:
@@ -100,11 +105,17 @@ def _ssim_map(x: Float[Tensor, "H W 3"], y: Float[Tensor, "H W 3"]) -> Float[Ten
     return luminance * structure
 
 
-def _blur(images: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B H W 3"]:
-    """Weighted mean over the 11x11 Gaussian window, zero padded, per channel."""
+@cache
+def _window(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "11"]:
+    """Weights of the window, kept per device: copying them there would wait for it."""
     offset = torch.arange(WINDOW_SIZE, dtype=torch.float64) - WINDOW_SIZE // 2
     window = torch.exp(-(offset**2) / (2 * WINDOW_SIGMA**2))
-    window = (window / window.sum()).to(images)
+    return (window / window.sum()).to(dtype=dtype, device=device)
+
+
+def _blur(images: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B H W 3"]:
+    """Weighted mean over the 11x11 Gaussian window, zero padded, per channel."""
+    window = _window(images.dtype, images.device)
     planes = images.movedim(-1, 1).flatten(0, 1)[:, None]
     planes = conv2d(planes, window[None, None, :, None], padding=(WINDOW_SIZE // 2, 0))
     planes = conv2d(planes, window[None, None, None, :], padding=(0, WINDOW_SIZE // 2))

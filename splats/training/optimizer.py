@@ -1,8 +1,9 @@
-"""Adam that updates only the Gaussians seen in a step, in one native call for all parameters."""
+"""Adam that updates only the Gaussians seen in a step, in native kernels on CPU and CUDA."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -94,10 +95,38 @@ def _update(
         flags = None if visible is None else visible.contiguous().view(torch.uint8)
         native.adam(values, gradients, first, second, learning_rates, steps, flags, *settings)
         return
+    update = adam_cuda if _has_cuda_kernel(params[0]) else adam_reference
     for i, param in enumerate(params):
-        adam_reference(
+        update(
             param, gradients[i], first[i], second[i], learning_rates[i], steps[i], settings, visible
         )
+
+
+def _has_cuda_kernel(param: Tensor) -> bool:
+    return param.is_cuda and find_spec("gsplat") is not None
+
+
+def adam_cuda(
+    param: Tensor,
+    gradient: Tensor,
+    first: Tensor,
+    second: Tensor,
+    learning_rate: float,
+    step: int,
+    settings: tuple[float, float, float],
+    visible: Bool[Tensor, " N"] | None,
+) -> None:
+    """`adam_reference` in one kernel of gsplat's, whose missing bias corrections go into the
+    learning rate and eps."""
+    from gsplat.cuda._wrapper import adam  # pyright: ignore[reportMissingImports]
+
+    if len(param) == 0:
+        return
+    beta1, beta2, eps = settings
+    correction = (1 - beta2**step) ** 0.5
+    rate = learning_rate * correction / (1 - beta1**step)
+    flags = param.new_ones(len(param), dtype=torch.bool) if visible is None else visible
+    adam(param.detach(), gradient, first, second, flags, rate, beta1, beta2, eps * correction)
 
 
 def adam_reference(

@@ -60,6 +60,16 @@ def near_discontinuity(meta: dict[str, Any]) -> Tensor:
     return torch.stack(masks)
 
 
+def twist(gradient: Tensor | None, viewmats: Tensor) -> Tensor | None:
+    """Gradient [C, 6] along rotations and translations of the camera, from that of its entries."""
+    if gradient is None:
+        return None
+    gradient = gradient.double().cpu()
+    moved = gradient[:, :3] @ viewmats[:, :3].double().mT  # of [w]x V, as a matrix of w
+    turn = moved - moved.mT
+    return torch.cat([turn[:, [2, 0, 1], [1, 2, 0]], gradient[:, :3, 3]], dim=1)
+
+
 def compare(scene: Any, backend: str, device: str, **options: Any) -> None:
     """Render `scene` with both backends and compare images, alphas, meta and all gradients."""
     reference = scene.with_gradients()
@@ -90,6 +100,9 @@ def compare(scene: Any, backend: str, device: str, **options: Any) -> None:
     gradients = {
         name: (leaf.grad, reference.leaves()[name].grad) for name, leaf in fast.leaves().items()
     }
+    # Entries of a rigid transform are not free: how it may move is what gradients must agree on.
+    ours, exact = gradients["viewmats"]
+    gradients["viewmats"] = twist(ours, scene.viewmats), twist(exact, scene.viewmats)
     gradients["means2d"] = (fast_meta["means2d"].grad, meta["means2d"].grad)
     gradients["absgrad"] = (fast_meta["means2d"].absgrad, meta["means2d"].absgrad)
     for name, (ours, exact) in gradients.items():

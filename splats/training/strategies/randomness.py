@@ -1,4 +1,4 @@
-"""Random draws of the strategies, on the CPU whatever the device: one seed, one sequence."""
+"""Random draws of the strategies: one seed, one sequence on every kind of device."""
 
 from __future__ import annotations
 
@@ -15,8 +15,16 @@ class Randomness:
         self._generator = torch.Generator().manual_seed(seed)
 
     def normals(self, num: int, *, like: Tensor) -> Float[Tensor, "num 3"]:
-        """Standard normal vectors in the dtype and on the device of `like`."""
-        return torch.randn(num, 3, generator=self._generator).to(like)
+        """Standard normal vectors in the dtype and on the device of `like`.
+
+        Other devices draw their own, from a seed that this generator draws: its state is all there
+        is to save, and nothing is copied.
+        """
+        if like.device.type == "cpu":
+            return torch.randn(num, 3, generator=self._generator).to(like)
+        seed = int(torch.randint(1 << 62, (1,), generator=self._generator))
+        generator = torch.Generator(like.device).manual_seed(seed)
+        return torch.randn(num, 3, generator=generator, device=like.device, dtype=like.dtype)
 
     def sample(self, weights: Float[Tensor, " N"], num: int) -> Int[Tensor, " num"]:
         """Indices drawn with replacement, in proportion to `weights` (not all zero).
