@@ -95,8 +95,15 @@ def psnr_at(rows: Sequence[Scored], num_bytes: float) -> float | None:
 
 
 def bytes_at(rows: Sequence[Scored], psnr: float) -> float | None:
-    """The fewest bytes of a point that reaches `psnr`; None if none does."""
-    return min((row.num_bytes for row in rows if row.psnr >= psnr), default=None)
+    """Where a curve first reaches `psnr`, interpolated as in `psnr_at`; None if it never does."""
+    ordered = sorted(rows, key=lambda row: row.num_bytes)
+    if ordered and ordered[0].psnr >= psnr:
+        return ordered[0].num_bytes
+    for first, second in pairwise(ordered):
+        if first.psnr < psnr <= second.psnr:
+            share = (psnr - first.psnr) / (second.psnr - first.psnr)
+            return first.num_bytes * (second.num_bytes / first.num_bytes) ** share
+    return None
 
 
 def series(name: str) -> str:

@@ -21,12 +21,12 @@ from runs.files import replacing
 
 from ..formats.contract import HOUSE_FRAME
 from ..formats.fwa import FwaFormat, program
-from ..formats.fwa_encoding import Layers, SceneFacts, encode_quantized
+from ..formats.fwa_encoding import Layer, SceneFacts, encode_quantized
 from ..formats.sources import collect
 from ..gaussians import Gaussians
 from .judge import Judge, best_growth, error_of_loss
-from .precision import Precision, rounded
-from .tradeoff import Allocation, Tradeoff, with_rows
+from .precision import OF_GROUPS, Precision, rounded, rounded_in_groups, with_rows
+from .tradeoff import GROUPS_UNTIL, Allocation, Tradeoff
 
 PHOTO_ERROR = 1e-3
 """Mean squared error that a scene is taken to have against its photos where there are none: 30 dB.
@@ -38,7 +38,7 @@ WITHIN = 0.02
 COARSE_BYTES = 0.075
 """Share of the file that the first layer aims at; with the header it is below a tenth."""
 GROWTHS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2)
-CONTEXTS_UNTIL = 250_000
+CONTEXTS_UNTIL = GROUPS_UNTIL
 """Gaussians up to which contexts are worth their time unless the caller says otherwise."""
 _ROUNDS = 10
 _SAMPLE = 50_000
@@ -109,15 +109,19 @@ class Compressor:
     """Grids, in units of the file, that the scene lies on already; None measures what is best."""
     removes: bool = True
     """Whether Gaussians that are not worth their bits are left out."""
+    grouped: bool = True
+    """Whether Gaussians that show much may have finer grids than the others."""
 
     def __post_init__(self) -> None:
         self.gaussians = self.judge.scene.gaussians
         self.weights = self.judge.weights()
-        self._growth: float | None = None
+        self._growths: dict[int, float] = {}
         self._without: dict[int, float] = {}
         self._tradeoff = None
         if self.fixed is None:
-            self._tradeoff = Tradeoff(self.judge, self.weights, removes=self.removes)
+            self._tradeoff = Tradeoff(
+                self.judge, self.weights, removes=self.removes, grouped=self.grouped
+            )
 
     @property
     def tradeoff(self) -> Tradeoff:
@@ -129,12 +133,13 @@ class Compressor:
     def allocation(self, price: float) -> Allocation:
         """The best allocation at a price; of a scene on fixed grids, those grids refined by it."""
         if self.fixed is not None:
-            return Allocation(self.fixed.finer(1 / price), torch.arange(len(self.gaussians)))
+            return Allocation.of(self.fixed.finer(1 / price), len(self.gaussians))
         found = self.tradeoff.at(price)
         if self.to_file is None:
             return found
-        step = found.precision.position * self.to_file.scale
-        return replace(found, precision=found.precision.with_step("position", step))
+        step = found.precisions[0].position * self.to_file.scale
+        moved = tuple(precision.with_step("position", step) for precision in found.precisions)
+        return replace(found, precisions=moved)
 
     def allocation_for_loss(self, loss: float) -> Allocation:
         """The cheapest allocation that loses at most `loss` dB against photos."""
@@ -166,7 +171,7 @@ class Compressor:
         errors add up."""
         kept = self.gaussians[allocation.kept]
         if len(kept) <= CONTEXTS_UNTIL:
-            return self.judge.error(rounded(kept, allocation.precision).gaussians)
+            return self.judge.error(allocation.rounded(kept).gaussians)
         missing = self._missing(kept)
         sample = torch.arange(0, len(kept), -(-len(kept) // _SAMPLE))
         part = rounded(kept[sample], allocation.precision).gaussians
@@ -186,41 +191,58 @@ class Compressor:
         kept = self.gaussians[allocation.kept]
         fast = goal.fast if goal.fast is not None else len(kept) > CONTEXTS_UNTIL
         moved = kept if self.to_file is None else kept.transformed(self.to_file)
-        layers = None
-        if goal.progressive and len(kept) > 1:
-            layers = self._layers(kept, moved, allocation)
         facts = SceneFacts(
             HOUSE_FRAME, self.antialiased, self.model, {"program": program(), **self.provenance}
         )
         writer, _ = encode_quantized(
             moved,
             facts,
-            steps=allocation.precision.steps,
-            sh_step=allocation.precision.harmonics,
+            layers=self._layers(kept, moved, allocation, progressive=goal.progressive),
+            sh_step=allocation.precisions[0].harmonics,
             fast=fast,
-            layers=layers,
         )
         return writer.to_bytes()
 
-    def _layers(self, kept: Gaussians, moved: Gaussians, allocation: Allocation) -> Layers:
-        """The Gaussians that paint most, to a small share of the bytes, and the rest."""
-        sample = moved[:: -(-len(moved) // _SAMPLE)]
-        bits = rounded(sample, allocation.precision).bits
-        refund = len(sample) * math.log2(max(len(kept) / math.e, 1))
+    def _layers(
+        self, kept: Gaussians, moved: Gaussians, allocation: Allocation, *, progressive: bool
+    ) -> list[Layer]:
+        """The groups, the first of a progressive file from the Gaussians that paint most, to a
+        small share of the bytes, on."""
+        order = self.weights[allocation.kept].argsort(descending=True, stable=True)
+        order = order[allocation.groups[order].argsort(stable=True)]
+        ends = {*allocation.groups.bincount().cumsum(0).tolist(), len(kept)}
+        if progressive and len(kept) > 1:
+            ends.add(self._first_count(moved, allocation))
+        layers, start = [], 0
+        for end in sorted(ends - {0}):
+            rows = order[start:end].sort().values
+            precision = allocation.precisions[int(allocation.groups[order[start]])]
+            layers.append(Layer(rows, precision.steps))
+            start = end
+        if not progressive:
+            return layers
+        for number, layer in enumerate(layers[:-1]):
+            if number not in self._growths:  # hardly depends on the allocation
+                there = torch.cat([other.rows for other in layers[: number + 1]]).sort().values
+                self._growths[number] = best_growth(self.judge, kept, there, GROWTHS)
+            layers[number] = replace(layer, growth=self._growths[number])
+        return layers
+
+    def _first_count(self, moved: Gaussians, allocation: Allocation) -> int:
+        """How many Gaussians the first layer has."""
+        stride = -(-len(moved) // _SAMPLE)
+        sample, groups = moved[::stride], allocation.groups[::stride]
+        bits = rounded_in_groups(sample, groups, allocation.precisions).bits
+        refund = len(sample) * math.log2(max(len(moved) / math.e, 1))
         places = max(bits["position"] - refund, 3.0 * len(sample))
         others = sum(bits.values()) - bits["position"] - bits["harmonics"]
         total = places + others + _CODED_HARMONICS * bits["harmonics"]
+        finest = rounded(sample[groups == 0], allocation.precisions[0], OF_GROUPS).bits
         # Few Gaussians refund less of their order than many.
-        first = places + others + len(sample) * math.log2(1 / COARSE_BYTES)
-        count = max(1, round(COARSE_BYTES * total / first * len(kept)))
-        weights = self.weights[allocation.kept]
-        chosen = weights.argsort(descending=True, stable=True)[:count]
-        later = torch.ones(len(kept), dtype=torch.bool)
-        later[chosen] = False
-        chosen = chosen.sort().values
-        if self._growth is None:  # hardly depends on the allocation
-            self._growth = best_growth(self.judge, kept, chosen, GROWTHS)
-        return Layers((chosen, later.nonzero().flatten()), (self._growth, 1.0))
+        first = places / len(sample) + math.log2(1 / COARSE_BYTES)
+        first += sum(finest.values()) / max(1, int((groups == 0).sum()))
+        count = COARSE_BYTES * total / len(sample) / first * len(moved)
+        return min(max(1, round(count)), len(moved) - 1)
 
     def fit_bytes(self, goal: Goal) -> tuple[bytes, Allocation]:
         """The largest file of at most `goal.target_bytes`, by bisection on the price of a bit.

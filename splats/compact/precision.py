@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,6 +25,10 @@ ATTRIBUTES: tuple[str, ...] = (
     "harmonics",
 )
 """What has a step of its own; names of the fields of `Precision`."""
+OF_ALL = ("position", "harmonics")
+"""Whose grids all Gaussians share, as contexts rest on them."""
+OF_GROUPS = tuple(name for name in ATTRIBUTES if name not in OF_ALL)
+"""Whose grids may differ between groups of Gaussians."""
 THIN = 2.0
 """See `Steps.thin`: measured, the smallest scale's rounding shows 6 dB less on fox."""
 TRADE = 0.1
@@ -62,6 +67,10 @@ class Precision:
     def with_step(self, attribute: str, step: float) -> Precision:
         """One of `ATTRIBUTES` changed."""
         return replace(self, **{attribute: step})
+
+    def with_steps(self, changed: Mapping[str, float]) -> Precision:
+        """Some of `ATTRIBUTES` changed."""
+        return replace(self, **changed)
 
     def finer(self, factor: float) -> Precision:
         """Every step divided by `factor`."""
@@ -125,6 +134,35 @@ def rounded(
     if "harmonics" in attributes and gaussians.shN.numel():
         parts["shN"], bits["harmonics"] = _rounded_harmonics(gaussians.shN, precision.harmonics)
     return Rounded(replace(gaussians, **parts), bits)
+
+
+def rounded_in_groups(
+    gaussians: Gaussians, groups: Int64[Tensor, "N"], precisions: Sequence[Precision]
+) -> Rounded:
+    """`gaussians`, each on the grids of its group; their positions and harmonics are on those of
+    the first, which all groups share."""
+    if len(precisions) == 1:
+        return rounded(gaussians, precisions[0])
+    common = rounded(gaussians, precisions[0], OF_ALL)
+    found, bits = common.gaussians, dict(common.bits)
+    for number, precision in enumerate(precisions):
+        rows = (groups == number).nonzero().flatten()
+        part = rounded(found[rows], precision, OF_GROUPS)
+        found = with_rows(found, rows, part.gaussians)
+        for name in OF_GROUPS:
+            bits[name] += part.bits[name]
+    return Rounded(found, bits)
+
+
+def with_rows(gaussians: Gaussians, index: Tensor, rows: Gaussians) -> Gaussians:
+    """`gaussians` with the rows `index`, which ascend, replaced."""
+    if len(index) == len(gaussians):
+        return rows
+    values = {}
+    for name in ("means", "quats", "log_scales", "logit_opacities", "sh0", "shN"):
+        old, new = getattr(gaussians, name), getattr(rows, name)
+        values[name] = old if new is old else old.index_copy(0, index, new)
+    return Gaussians(**values)
 
 
 def entropy(units: NDArray[np.integer]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,52 +65,56 @@ def encode_exactly(gaussians: Gaussians, facts: SceneFacts) -> AssetWriter:
 
 
 @dataclass(frozen=True)
-class Layers:
-    """Which Gaussians come first in a file, so that its beginning shows the whole scene."""
+class Layer:
+    """Gaussians that are coded together, as one set."""
 
-    rows: tuple[Int64[Tensor, "_"], ...]
-    """Indices of the Gaussians of each layer, the most important first; each in exactly one."""
-    growth: tuple[float, ...]
-    """By how much the scales of all Gaussians that are there grow while only the first k + 1
-    layers are; the last is 1."""
+    rows: Int64[Tensor, "_"]
+    """Which."""
+    steps: Steps
+    """Of their grids; the lattice of the positions is that of all layers."""
+    growth: float = 1.0
+    """By how much the scales of all Gaussians that are there grow while a reader has this layer
+    and those before it only; 1 for the last."""
 
 
 def encode_quantized(
     gaussians: Gaussians,
     facts: SceneFacts,
     *,
-    steps: Steps,
+    layers: Sequence[Layer],
     sh_step: float,
     fast: bool,
-    layers: Layers | None = None,
 ) -> tuple[AssetWriter, Int64[Tensor, "N"]]:
     """Integers on grids, without their order.
 
     Args:
         gaussians: What to write.
         facts: What the file says of it.
-        steps: Of the grids.
+        layers: Every Gaussian in exactly one. What comes first shows first; one layer is smallest
+            unless layers differ in steps.
         sh_step: Of the coefficients of the harmonics above degree 0, in an orthonormal basis.
         fast: Code without contexts: larger, and several times as quick.
-        layers: What to write first; None writes one set, which is smallest.
 
     Returns:
         The file to be, and its order: row i of the file is row `order[i]` of `gaussians`.
     """
-    writer = _writer(gaussians, facts, growth=None if layers is None else layers.growth)
-    integers = quantize(gaussians, steps)
-    matrix = _matrix(integers)
+    several = len(layers) > 1
+    growth = tuple(layer.growth for layer in layers) if several else None
+    writer = _writer(gaussians, facts, growth=growth)
     codec = SetCodec(preset="fast" if fast else "small")
     orders: list[NDArray[np.int64]] = []
+    matrices: list[NDArray[np.int32]] = []
     coded: list[Node] = []
-    for number, rows in enumerate([None] if layers is None else layers.rows):
-        chosen = np.arange(len(matrix)) if rows is None else rows.numpy()
-        orders.append(chosen[set_order(matrix[chosen])])
-        name = "set" if rows is None else f"set{number}"
-        coded.append(writer.encode(name, matrix[orders[-1]], codec))
+    for number, layer in enumerate(layers):
+        matrix = _matrix(quantize(gaussians[layer.rows], layer.steps))
+        own = set_order(matrix)
+        orders.append(layer.rows.numpy()[own])
+        matrices.append(matrix[own])
+        coded.append(writer.encode(f"set{number}" if several else "set", matrices[-1], codec))
+    nodes = [_set_nodes(node, layer.steps) for node, layer in zip(coded, layers, strict=True)]
     for name in ARRAYS[:5]:
-        parts = [_set_nodes(node, steps)[name] for node in coded]
-        writer.array(name, parts[0] if layers is None else stack(*parts))
+        parts = [node[name] for node in nodes]
+        writer.array(name, stack(*parts) if several else parts[0])
     order = np.concatenate(orders)
     index = torch.from_numpy(order)
     shN = gaussians.shN[index].numpy()
@@ -119,8 +123,8 @@ def encode_quantized(
     elif fast:
         harmonics = _harmonics_without_contexts(writer, shN, step=sh_step)
     else:
-        places = coded[0] if layers is None else stack(*coded)
-        points = (columns(places, 0, 3), matrix[order, :3])
+        places = stack(*coded) if several else coded[0]
+        points = (columns(places, 0, 3), np.concatenate(matrices)[:, :3])
         codec = PlacedVectorsCodec(step=sh_step)
         harmonics = writer.encode("sh", shN, codec, inputs=[points])
     writer.array("shN", harmonics)

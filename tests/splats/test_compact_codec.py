@@ -186,6 +186,60 @@ def test_every_longer_prefix_looks_better(compressor: Compressor, tmp_path: Path
         FwaFormat().open(cut)
 
 
+@pytest.fixture(scope="module")
+def crowd() -> Gaussians:
+    """So many that they are grouped, three quarters of them hardly to be seen."""
+    ball = bumpy_ball(24_000)
+    faint = torch.arange(24_000) % 4 != 0
+    ball.logit_opacities[faint] -= 3.5
+    return ball
+
+
+def test_groups_of_similar_weight_have_their_own_grids(crowd: Gaussians, tmp_path: Path) -> None:
+    """Files hold exactly what was judged, and what hardly shows is coarser, which saves bytes."""
+    judge = judge_without_photos(SplatScene(crowd))
+    sizes = {}
+    for grouped in (False, True):
+        compressor = Compressor(judge, antialiased=False, grouped=grouped)
+        data, allocation = compressor.fit_error(2e-5, Goal())
+        path = tmp_path / f"{grouped}.fwa"
+        path.write_bytes(data)
+        found, kept = load(path), crowd[allocation.kept]
+        expected = allocation.rounded(kept).gaussians
+        assert judge.error(found) < 2.3e-5
+        for name in ("means", "log_scales", "quats", "logit_opacities", "sh0"):
+            ours, theirs = (rows_in_order(getattr(g, name), g) for g in (found, expected))
+            assert torch.equal(ours, theirs), name
+        sizes[grouped] = len(data)
+    assert sizes[True] < 0.98 * sizes[False]
+    colors = [precision.color for precision in allocation.precisions]
+    assert len(colors) == 4 and colors == sorted(colors) and colors[-1] > 1.5 * colors[0]
+    assert len({p.position for p in allocation.precisions}) == 1
+    with open_asset(path) as asset:
+        assert list(asset.sizes)[1:] == [*(f"set{i}" for i in range(5)), "sh"]
+
+
+def rows_in_order(values: Tensor, gaussians: Gaussians) -> Tensor:
+    """Rows of `values` sorted by all that is exact in a file of `gaussians`."""
+    keys = torch.cat([gaussians.means, gaussians.log_scales, gaussians.sh0[:, 0]], 1).numpy()
+    return values[torch.from_numpy(np.lexsort(keys.T))]
+
+
+def test_every_prefix_of_a_grouped_scene_opens(crowd: Gaussians, tmp_path: Path) -> None:
+    """Layer by layer nearer to the scene."""
+    judge = judge_without_photos(SplatScene(crowd))
+    path = tmp_path / "a.fwa"
+    whole = Compressor(judge, antialiased=False).write(path, Goal()).path.read_bytes()
+    with open_asset(path) as asset:
+        ends = np.cumsum(list(asset.sizes.values()))[1:] + 8
+    errors = []
+    for end in ends:
+        path.write_bytes(whole[:end])
+        source = FwaFormat().open_prefix(path)
+        errors.append(judge.error(next(iter(source.chunks(source.num_primitives)))))
+    assert errors == sorted(errors, reverse=True) and errors[-1] < 0.01 * errors[0]
+
+
 def test_prefixes_of_scenes_without_harmonics_open(tmp_path: Path) -> None:
     """Their harmonics need no section, but as many rows as the rest."""
     ball = replace(bumpy_ball(600), shN=torch.zeros(600, 0, 3))

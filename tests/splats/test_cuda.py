@@ -78,7 +78,7 @@ def test_loss_equals_the_native_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for chosen in (None, mask):
         results = []
         for device in ("cpu", "cuda"):
-            leaf = image.to(device).requires_grad_()
+            leaf = image.detach().to(device).requires_grad_()
             on = None if chosen is None else chosen.to(device)
             found = photometric_loss(leaf, target.to(device), mask=on)
             found.loss.backward()
@@ -118,7 +118,7 @@ def test_hash_grid_equals_the_native_one() -> None:
     weights = torch.randn(200, layout.num_outputs, generator=generator)
     results = []
     for device in ("cpu", "cuda"):
-        leaf = table.to(device).requires_grad_()
+        leaf = table.detach().to(device).requires_grad_()
         features = hash_grid(points.to(device), leaf, layout)
         (features * weights.to(device)).sum().backward()
         assert leaf.grad is not None
