@@ -40,7 +40,7 @@ _USUAL_EXPONENT = {"position": 1.6, "harmonics": 1.6}
 _ROUNDING_EXPONENT = 2.0
 _GROUP_ENDS = (0.08, 0.3, 0.65)
 """Shares of all Gaussians, by weight, where groups end."""
-_GROUPS_FROM, GROUPS_UNTIL = 20_000, 250_000
+_GROUPS_FROM, GROUPS_UNTIL = 30_000, 250_000
 """Fewer Gaussians do not pay for several sets, of more the measuring takes too long."""
 _LARGE = 300_000
 _SAMPLE = 100_000

@@ -189,8 +189,8 @@ def test_every_longer_prefix_looks_better(compressor: Compressor, tmp_path: Path
 @pytest.fixture(scope="module")
 def crowd() -> Gaussians:
     """So many that they are grouped, three quarters of them hardly to be seen."""
-    ball = bumpy_ball(24_000)
-    faint = torch.arange(24_000) % 4 != 0
+    ball = bumpy_ball(32_000)
+    faint = torch.arange(32_000) % 4 != 0
     ball.logit_opacities[faint] -= 3.5
     return ball
 
