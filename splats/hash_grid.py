@@ -8,6 +8,7 @@ Reference: Mueller et al., "Instant Neural Graphics Primitives", 2022, section 3
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, NamedTuple
@@ -25,6 +26,9 @@ PRIMES = (1, 2654435761, 805459861)
 """Multipliers of the cell's x, y, z in the hash (eq. 4)."""
 FEATURES = (1, 2, 4, 8)
 """Numbers of features per entry that the kernels know."""
+
+_PART = 1 << 16
+"""Points that the torch twin takes at once; more would take memory and save no time."""
 
 
 class GridLevel(NamedTuple):
@@ -133,6 +137,15 @@ def hash_grid_reference(
     points: Float[Tensor, "*batch 3"], table: Float[Tensor, "E F"], layout: HashGridLayout
 ) -> Float[Tensor, "*batch LF"]:
     """`hash_grid` in plain torch, any device and float dtype: the definition."""
+    parts = points.reshape(-1, 3).split(_PART)
+    found = torch.cat([_interpolated(part, table, layout) for part in parts])
+    return found.reshape(*points.shape[:-1], layout.num_outputs)
+
+
+def _interpolated(
+    points: Float[Tensor, "N 3"], table: Float[Tensor, "E F"], layout: HashGridLayout
+) -> Float[Tensor, "N LF"]:
+    """All levels at once: few operations, each of which a GPU has to be told of."""
     levels = _Levels.of(layout, table.device)
     scaled = points.clamp(0, 1)[..., None, :] * levels.resolution[:, None]
     cell = torch.minimum(scaled.detach().floor(), levels.resolution[:, None] - 1)
@@ -148,31 +161,37 @@ class _Levels:
     """The L levels of a layout as tensors, kept per device."""
 
     resolution: Int[Tensor, "L"]
-    size: Int[Tensor, "L 1"]
-    begin: Int[Tensor, "L 1"]
+    size: Int[Tensor, "L"]
+    begin: Int[Tensor, "L"]
     """First entry of each level."""
-    hashed: Bool[Tensor, "L 1"]
-    offsets: Int[Tensor, "8 3"]
-    """Corners of a cell, x fastest."""
+    hashed: Bool[Tensor, "L"]
 
     @staticmethod
     @cache
     def of(layout: HashGridLayout, device: torch.device) -> _Levels:
         """Those of `layout`."""
         resolution, size, hashed = (torch.tensor(x) for x in zip(*layout.table, strict=True))
-        steps = torch.arange(8)
-        offsets = torch.stack([steps & 1, steps >> 1 & 1, steps >> 2], dim=-1)
-        begin = size.cumsum(0) - size
-        found = (resolution, size[:, None], begin[:, None], hashed[:, None], offsets)
+        found = (resolution, size, size.cumsum(0) - size, hashed)
         return _Levels(*(x.to(device) for x in found))
 
     def entries(self, cell: Int[Tensor, "*batch L 3"]) -> Int[Tensor, "*batch L 8"]:
-        """Where the corners of cells are in the table."""
-        x, y, z = (cell[..., None, :] + self.offsets).unbind(-1)
+        """Where the corners of cells are in the table, x fastest."""
+        sides = torch.stack([cell, cell + 1], dim=-1)  # [*batch, L, 3, 2]
         side = self.resolution[:, None] + 1
-        own = x + side * (y + side * z)
-        mixed = x * PRIMES[0] ^ y * PRIMES[1] ^ z * PRIMES[2]
-        return self.begin + torch.where(self.hashed, mixed & (self.size - 1), own)
+        x, y, z = sides.unbind(-2)
+        own = _corners(torch.add, x, y * side, z * side * side)
+        mask = self.size[:, None] - 1
+        x, y, z = (part * prime & mask for part, prime in zip((x, y, z), PRIMES, strict=True))
+        mixed = _corners(torch.bitwise_xor, x, y, z)
+        found = torch.where(self.hashed[:, None, None, None], mixed, own)
+        return (found + self.begin[:, None, None, None]).flatten(-3)
+
+
+def _corners(join: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """int32 [*batch, L, 2, 2, 2] from the axes' parts [*batch, L, 2]: a quarter of the memory that
+    coordinates of all corners would take. Parts of what is not chosen may overflow."""
+    rows = join(y.int()[..., None, :, None], x.int()[..., None, None, :])
+    return join(z.int()[..., :, None, None], rows)
 
 
 class _Native(torch.autograd.Function):

@@ -98,7 +98,7 @@ class Allocation:
         Raises:
             ValueError: There are several.
         """
-        if len(self.precisions) > 1:
+        if len(self.precisions) != 1:
             raise ValueError("this allocation has several groups of Gaussians.")
         return self.precisions[0]
 
