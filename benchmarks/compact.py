@@ -22,7 +22,7 @@ from .compact_posthoc import posthoc, speed
 from .compact_runs import Run, Scene, Scored, derived, scored, trained
 from .metric import Metric
 
-SCENES = (Scene("fox", 4), Scene("lego_400", 1))
+SCENES = (Scene("fox", 4), Scene("lego_400", 1), Scene("dance_rig", 1))
 STEPS, QUICK_STEPS = 1500, 300
 """About two minutes each on two cores; longer trainings lose less to rounding."""
 TIMED_STEPS = 1000
