@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool
@@ -95,63 +95,79 @@ def _update(
         flags = None if visible is None else visible.contiguous().view(torch.uint8)
         native.adam(values, gradients, first, second, learning_rates, steps, flags, *settings)
         return
-    update = adam_cuda if _has_cuda_kernel(params[0]) else adam_reference
+    update = adam_cuda if params[0].is_cuda and find_spec("gsplat") else adam_reference
+    beta1, beta2, eps = settings
     for i, param in enumerate(params):
         update(
-            param, gradients[i], first[i], second[i], learning_rates[i], steps[i], settings, visible
+            AdamStep(
+                param,
+                gradients[i],
+                first[i],
+                second[i],
+                learning_rates[i],
+                steps[i],
+                beta1,
+                beta2,
+                eps,
+                visible,
+            )
         )
 
 
-def _has_cuda_kernel(param: Tensor) -> bool:
-    return param.is_cuda and find_spec("gsplat") is not None
+class AdamStep(NamedTuple):
+    """One step of one parameter."""
+
+    param: Tensor
+    """[N, ...], changed in place as its moments are."""
+    gradient: Tensor
+    """Like `param`."""
+    first: Tensor
+    """Moment, like `param`."""
+    second: Tensor
+    """Moment, like `param`."""
+    learning_rate: float
+    """Of this parameter."""
+    number: int
+    """Of the step, from 1."""
+    beta1: float
+    """Decay of the first moment."""
+    beta2: float
+    """Decay of the second moment."""
+    eps: float
+    """Added to the root of the second moment."""
+    visible: Bool[Tensor, " N"] | None
+    """Rows to update, all when None."""
+
+    @property
+    def corrections(self) -> tuple[float, float]:
+        """What the moments, which start at zero, have reached of their means so far."""
+        return 1 - self.beta1**self.number, 1 - self.beta2**self.number
 
 
-def adam_cuda(
-    param: Tensor,
-    gradient: Tensor,
-    first: Tensor,
-    second: Tensor,
-    learning_rate: float,
-    step: int,
-    settings: tuple[float, float, float],
-    visible: Bool[Tensor, " N"] | None,
-) -> None:
-    """`adam_reference` in one kernel of gsplat's, whose missing bias corrections go into the
-    learning rate and eps."""
+def adam_cuda(step: AdamStep) -> None:
+    """`adam_reference` in one kernel of gsplat's, which corrects no bias: that goes into the
+    learning rate and eps, as m / c1 / (sqrt(v / c2) + eps) = sqrt(c2) / c1 m / (sqrt(v) +
+    sqrt(c2) eps)."""
     from gsplat.cuda._wrapper import adam  # pyright: ignore[reportMissingImports]
 
-    if len(param) == 0:
+    param = step.param.detach()
+    if len(param) == 0:  # by which the kernel would divide
         return
-    beta1, beta2, eps = settings
-    correction = (1 - beta2**step) ** 0.5
-    rate = learning_rate * correction / (1 - beta1**step)
-    flags = param.new_ones(len(param), dtype=torch.bool) if visible is None else visible
-    adam(param.detach(), gradient, first, second, flags, rate, beta1, beta2, eps * correction)
+    visible = step.visible
+    if visible is None:
+        visible = param.new_ones(len(param), dtype=torch.bool)
+    of_first, of_second = step.corrections
+    rate, eps = step.learning_rate * of_second**0.5 / of_first, step.eps * of_second**0.5
+    adam(param, step.gradient, step.first, step.second, visible, rate, step.beta1, step.beta2, eps)
 
 
-def adam_reference(
-    param: Tensor,
-    gradient: Tensor,
-    first: Tensor,
-    second: Tensor,
-    learning_rate: float,
-    step: int,
-    settings: tuple[float, float, float],
-    visible: Bool[Tensor, " N"] | None,
-) -> None:
-    """One parameter's step in plain torch, in place: the definition of the native kernel.
-
-    Args:
-        param: [N, ...] with `gradient` and the moments `first` and `second` of the same shape.
-        learning_rate: Of this parameter.
-        step: Number of this step, from 1.
-        settings: (beta1, beta2, eps).
-        visible: Rows to update, all when None.
-    """
-    beta1, beta2, eps = settings
-    rows = slice(None) if visible is None else visible.nonzero().flatten()
-    m = torch.lerp(first[rows], gradient[rows], 1 - beta1)
-    v = beta2 * second[rows] + (1 - beta2) * gradient[rows] ** 2
-    denominator = v.sqrt() / (1 - beta2**step) ** 0.5 + eps
-    param[rows] = param[rows] - learning_rate / (1 - beta1**step) * m / denominator
+def adam_reference(step: AdamStep) -> None:
+    """A step in plain torch: the definition of the native kernels."""
+    param, gradient, first, second = step.param, step.gradient, step.first, step.second
+    rows = slice(None) if step.visible is None else step.visible.nonzero().flatten()
+    m = torch.lerp(first[rows], gradient[rows], 1 - step.beta1)
+    v = step.beta2 * second[rows] + (1 - step.beta2) * gradient[rows] ** 2
+    of_first, of_second = step.corrections
+    denominator = v.sqrt() / of_second**0.5 + step.eps
+    param[rows] = param[rows] - step.learning_rate / of_first * m / denominator
     first[rows], second[rows] = m, v

@@ -17,10 +17,10 @@ from splats.hash_grid import HashGridLayout, hash_grid
 from splats.training.config import SplatsConfig
 from splats.training.losses import photometric_loss
 from splats.training.method import SplatsMethod
-from splats.training.optimizer import SelectiveAdam, adam_reference
+from splats.training.optimizer import AdamStep, SelectiveAdam, adam_reference
 from splats.training.strategies.randomness import Randomness
 
-from .test_compact_methods import cameras, capture, image  # noqa: F401  a fixture
+from .ball_captures import ball_capture, cameras, image
 
 pytestmark = [
     pytest.mark.cuda,
@@ -37,28 +37,37 @@ METHODS = {
 }
 
 
-def held_out_psnr(scene: object, capture: Capture) -> float:  # noqa: F811
-    """Mean over the test views, in decibels."""
-    found = []
-    for index in capture.test:
-        view = capture.view(index)
-        found.append(psnr(image(scene, cameras()[index]).cpu(), view.image))
+@pytest.fixture(scope="module")
+def capture() -> Capture:
+    """See `ball_capture`."""
+    return ball_capture()
+
+
+def shown_psnr(trainee: SplatsMethod, capture: Capture) -> float:
+    """Mean over the training views, in decibels."""
+    scene = trainee.renderable()
+    found = [
+        psnr(image(scene, cameras()[index]).cpu(), capture.view(index).image).item()
+        for index in capture.train
+    ]
     return sum(found) / len(found)
 
 
 @pytest.mark.parametrize("name", list(METHODS))
-def test_cuda_trains_what_the_cpu_trains(capture: Capture, name: str, tmp_path: Path) -> None:  # noqa: F811
-    """Equal first losses; random numbers and sums differ after that, quality does not."""
+def test_cuda_trains_what_the_cpu_trains(capture: Capture, name: str, tmp_path: Path) -> None:
+    """Equal first losses; random numbers and sums differ after that, what is learned does not."""
     kind, config, own = METHODS[name]
     settings = config(num_init=300, max_gaussians=400, init="random", background="black", **own)
-    first, reached = {}, {}
+    first, gained = {}, {}
     for device in ("cpu", "cuda"):
         trainee = kind.create(settings, capture, device=torch.device(device), seed=1)
+        before = shown_psnr(trainee, capture)
         losses = [trainee.step(step, step / STEPS)["loss"] for step in range(STEPS)]
         first[device] = float(losses[0])
-        reached[device] = held_out_psnr(trainee.renderable(), capture)
+        gained[device] = shown_psnr(trainee, capture) - before
     assert first["cuda"] == pytest.approx(first["cpu"], rel=1e-4)
-    assert reached["cuda"] > reached["cpu"] - 1.0
+    # Of 6 to 8 dB that are gained on the CPU; seeds differ by 0.3 to 1.7 dB there.
+    assert gained["cuda"] > 0.8 * gained["cpu"] > 4
     moved = capture.T_source_capture.apply_to_cameras(capture.cameras)
     trainee.save_scene(tmp_path / "scene.ply")
     for file in tmp_path.glob("*.fwa"):
@@ -104,7 +113,7 @@ def test_adam_equals_its_reference() -> None:
         optimizer.step(visible)
         with torch.no_grad():
             settings = (0.9, 0.999, 1e-15)
-            adam_reference(exact, gradient, first, second, 0.01, step, settings, visible)
+            adam_reference(AdamStep(exact, gradient, first, second, 0.01, step, *settings, visible))
     torch.testing.assert_close(shown, exact, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(optimizer.state[shown]["exp_avg"], first, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(optimizer.state[shown]["exp_avg_sq"], second, rtol=1e-5, atol=1e-6)

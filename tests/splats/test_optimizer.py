@@ -1,13 +1,15 @@
 """SelectiveAdam against torch.optim.Adam, row selection, and determinism."""
 
 import copy
+import sys
+from types import ModuleType
 
 import pytest
 import torch
 
 from splats.training import optimizer as optimizer_module
 from splats.training.kernels import native_kernels
-from splats.training.optimizer import SelectiveAdam
+from splats.training.optimizer import AdamStep, SelectiveAdam, adam_cuda, adam_reference
 
 SHAPES = ((3,), (4,), (), (1, 3), (15, 3))
 NUM = 1201
@@ -85,6 +87,38 @@ def test_state_dict_continues_bit_for_bit(implementation: str) -> None:
     selective.step()
     resumed.step()
     assert all(torch.equal(a, b) for a, b in zip(params, copies, strict=True))
+
+
+def test_bias_corrections_fit_into_rate_and_eps_of_a_kernel_without_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What gsplat's kernel is given, by its formula in plain torch."""
+
+    def adam(param, gradient, first, second, visible, rate, beta1, beta2, eps) -> None:
+        first[visible] = beta1 * first[visible] + (1 - beta1) * gradient[visible]
+        second[visible] = beta2 * second[visible] + (1 - beta2) * gradient[visible] ** 2
+        param[visible] -= rate * first[visible] / (second[visible].sqrt() + eps)
+
+    wrapper = ModuleType("gsplat.cuda._wrapper")
+    wrapper.adam = adam  # pyright: ignore[reportAttributeAccessIssue]
+    for name in ("gsplat", "gsplat.cuda"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, wrapper.__name__, wrapper)
+    start = [tensor.detach().double() for tensor in make_params()]
+    results = []
+    for update in (adam_cuda, adam_reference):
+        params = [tensor.clone() for tensor in start]
+        moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in params]
+        for number in (1, 2, 3):
+            visible = torch.arange(NUM) % number == 0 if number > 1 else None
+            gradients = [0.01 * g.detach().double() for g in make_params(number)]
+            for param, gradient, (first, second) in zip(params, gradients, moments, strict=True):
+                update(
+                    AdamStep(param, gradient, first, second, 0.1, number, 0.9, 0.99, 1e-3, visible)
+                )
+        results.append(params)
+    for ours, exact in zip(*results, strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-12, atol=1e-12)
 
 
 def test_same_bits_for_any_number_of_threads() -> None:
