@@ -148,7 +148,10 @@ def test_every_instruction_set_matches_the_reference(make_scene, isa: str) -> No
     before = _native.isa()
     try:
         _native.set_isa(isa)
-    except (ValueError, RuntimeError) as error:
+    except ValueError as error:
+        if isa == "portable" or "has no" not in str(error):
+            raise
+        # The one thing that cannot be tested here: instructions that the processor lacks.
         pytest.skip(f"this processor: {error}")
     try:
         compare(make_scene(80, sh_degree=3), "cpu", "cpu", rasterize_mode="antialiased")
