@@ -7,7 +7,6 @@ times at the end run alone. Without a CUDA device there are no rows.
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -16,25 +15,19 @@ from statistics import fmean
 
 import torch
 
-from .command import fieldwright, real_data
-from .compact_runs import Run, Scene, Scored, scored, trained
+from .command import real_data
+from .compact_runs import BARS, Run, Scene, Scored, scored, trained, training_times
 from .metric import Metric
 
 SCENES = (Scene("fox", 4), Scene("lego_400", 1), Scene("dance_rig", 1), Scene("ethiopian_head", 1))
 STEPS, QUICK_STEPS = 7000, 300
 """The shorter of the two budgets that papers report."""
 TIMED_STEPS = 1000
+DEVICE = ("--device", "cuda")
 AT_ONCE = 8
 """Trainings beside each other."""
-SMALLER = 60.0
-"""What `compact` is asked for: the size of vanilla over this."""
-FILES = {
-    "c3dgs plain": (10.0, 0.2),
-    "c3dgs": (20.0, 0.2),
-    "compact3d": (15.0, 0.3),
-    "compact": (SMALLER, 0.3),
-}
-"""By what it is called: how much smaller than vanilla a file shall be, at which loss in dB."""
+SMALLER, LOSS = BARS["compact"]
+"""Size of vanilla over what `compact` is asked for, and what it may lose in decibels."""
 
 logger = logging.getLogger(__name__)
 
@@ -68,13 +61,14 @@ def run(*, quick: bool) -> Iterator[Metric]:
         losses.append(files["vanilla PLY"].psnr - files["compact"].psnr)
     label = f"CUDA, {steps:,} steps, mean of {len(scenes)} captures: compact beside vanilla"
     yield Metric(f"{label}: smaller", fmean(ratios), "x", "higher", 0.05, SMALLER)
-    yield Metric(f"{label}: loss", fmean(losses), "dB", "lower", 0.5, 0.3)
+    yield Metric(f"{label}: loss", fmean(losses), "dB", "lower", 0.5, LOSS)
     first = next(iter(scenes))
-    yield from _times(first, scenes[first], 100 if quick else TIMED_STEPS)
+    steps = 100 if quick else TIMED_STEPS
+    yield from training_times(f"CUDA, {first.name}", first, scenes[first], steps, *DEVICE)
 
 
 def _train(scene: Scene, data: Path, method: str, steps: int, *flags: object) -> Run:
-    return trained(scene, data, method, steps, ("--device", "cuda", "--num-threads", 2, *flags))
+    return trained(scene, data, method, steps, (*DEVICE, "--num-threads", 2, *flags))
 
 
 def _ply(vanilla: Run) -> Scored:
@@ -86,7 +80,7 @@ def _ply(vanilla: Run) -> Scored:
 def _files(
     scene: Scene, data: Path, method: str, steps: int, vanilla: Future[Run]
 ) -> dict[str, Scored]:
-    """A training and the scores of its files, as `FILES` calls them."""
+    """A training and the scores of its files, as `BARS` calls them."""
     if method == "compact":
         size = round(_ply(vanilla.result()).num_bytes / SMALLER)
         return {method: _train(scene, data, method, steps, "--target-size", size).scored}
@@ -104,9 +98,9 @@ def _rows(label: str, files: dict[str, Scored]) -> Iterator[Metric]:
         yield Metric(f"{label}: {name}: size", found.num_bytes, "B", "lower", 0.05)
         yield Metric(f"{label}: {name}: PSNR", found.psnr, "dB", "higher", 0.01)
         yield Metric(f"{label}: {name}: SSIM", found.ssim, "", "higher", 0.01)
-        if name not in FILES:
+        if name not in BARS:
             continue
-        smaller, loss = FILES[name]
+        smaller, loss = BARS[name]
         times = plain.num_bytes / found.num_bytes
         yield Metric(f"{label}: {name}: smaller", times, "x", "higher", 0.05, smaller)
         yield Metric(f"{label}: {name}: loss", plain.psnr - found.psnr, "dB", "lower", 0.5, loss)
@@ -115,20 +109,3 @@ def _rows(label: str, files: dict[str, Scored]) -> Iterator[Metric]:
         times = files[name].num_bytes / ours.num_bytes
         yield Metric(f"{text}: smaller", times, "x", "higher", 0.1)
         yield Metric(f"{text}: better", ours.psnr - files[name].psnr, "dB", "higher", 0.1)
-
-
-def _times(scene: Scene, data: Path, steps: int) -> Iterator[Metric]:
-    """A training of each method alone."""
-    seconds = {}
-    for method in ("splats", "compact", "c3dgs", "compact3d"):
-        words = ("--data", data, "--downscale", scene.downscale, "--device", "cuda")
-        with tempfile.TemporaryDirectory() as folder:
-            out = ("--out", Path(folder) / "run", "--no-evaluate", "--max-steps", steps)
-            seconds[method] = fieldwright("train", method, *out, *words)["seconds"]
-    for method, taken in seconds.items():
-        label = f"CUDA, {scene.name}: {method}: {steps:,} steps"
-        yield Metric(label, taken, "s", "lower", 0.3)
-        if method != "splats":
-            times = taken / seconds["splats"]
-            limit = 1.1 if method == "compact" else None
-            yield Metric(f"{label} beside vanilla", times, "x", "lower", 0.3, limit)

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .command import CHECKOUT, fieldwright
 from .kept import source_digest
+from .metric import Metric
 
+BARS = {
+    "c3dgs plain": (10.0, 0.2),
+    "c3dgs": (20.0, 0.2),
+    "compact3d": (15.0, 0.3),
+    "compact": (60.0, 0.3),
+}
+"""By what it is called: how much smaller than vanilla a file shall be, at which loss in dB."""
 CACHE = CHECKOUT / "build" / "compact-suite"
 """Finished trainings by settings and source; delete it to start again."""
 _SOURCES = ("captures", "runs", "splats", "vq", "native", "scripts")
@@ -97,6 +106,25 @@ def derived(run: Run, name: str, verb: str, *flags: object) -> tuple[Path, dict[
         found = fieldwright(verb, run.scene, path, "--overwrite", *flags)
         done.write_text(json.dumps(found))
     return path, json.loads(done.read_text())
+
+
+def training_times(
+    label: str, scene: Scene, data: Path, steps: int, *flags: object
+) -> Iterator[Metric]:
+    """Seconds that each method trains, alone, and how that compares with vanilla."""
+    seconds = {}
+    for method in ("splats", "compact", "compact3d", "c3dgs"):
+        words = ("--data", data, "--downscale", scene.downscale, *flags)
+        with tempfile.TemporaryDirectory() as folder:
+            out = ("--out", Path(folder) / "run", "--no-evaluate", "--max-steps", steps)
+            seconds[method] = fieldwright("train", method, *out, *words)["seconds"]
+    for method, taken in seconds.items():
+        title = f"{label}: {method}: {steps} steps"
+        yield Metric(title, taken, "s", "lower", 0.3)
+        if method != "splats":
+            limit = 1.1 if method == "compact" else None
+            times = taken / seconds["splats"]
+            yield Metric(f"{title} beside vanilla", times, "x", "lower", 0.3, limit)
 
 
 def _digest(*parts: object) -> str:

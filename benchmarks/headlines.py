@@ -27,6 +27,7 @@ HEADLINES = (
     "sample, splats to mesh: F-score at 4 mm",
     "fox: compact beside vanilla: smaller",
     "fox: compact beside vanilla: loss",
+    "fox: compact beside c3dgs: smaller at its PSNR",
     "fox: compact beside c3dgs of the paper: smaller at its PSNR",
     "fox: compact beside compact3d: smaller at its PSNR",
     "playbot compressed to renders like SPZ v4: smaller",

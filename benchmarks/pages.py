@@ -38,11 +38,15 @@ class Results:
         return cls(path.stem, content["environment"], content["date"], metrics)
 
     @property
+    def processors(self) -> str:
+        """Cards, if there are any, and processor."""
+        return ", ".join([*self.environment["gpus"], self.environment["cpu"]])
+
+    @property
     def machine(self) -> str:
         """One line that says where, when and on which source the figures were taken."""
         machine = self.environment
-        parts = [*machine["gpus"], machine["cpu"], machine["isa"]]
-        parts += [f"{machine['num_threads']} threads", self.date]
+        parts = [self.processors, machine["isa"], f"{machine['num_threads']} threads", self.date]
         if machine["git"] is not None:
             changed = " with local changes" if machine["git"]["dirty"] else ""
             parts.append(f"commit {machine['git']['commit'][:10]}{changed}")
@@ -66,7 +70,7 @@ def with_measured_table(readme: str, results: Sequence[Results]) -> str:
     before, rest = readme.split(BEGIN)
     after = rest.split(END)[1]
     rows = [_row(row) for suite in results for row in suite.metrics if row.name in HEADLINES]
-    machines = "; ".join(sorted({suite.environment["cpu"] for suite in results}))
+    machines = "; ".join(sorted({suite.processors for suite in results}))
     table = "\n".join([_COLUMNS, *rows])
     text = f"Measured on: {machines}.\n\n{table}\n\n{_verdict(results)}"
     return f"{before}{BEGIN}\n{text}\n{END}{after}"
