@@ -88,7 +88,7 @@ def resolve_device(config: Common) -> torch.device:
     if config.device == "cpu" or not available:
         console.print(f"Device: CPU ({cpu_name()}), {torch.get_num_threads()} threads")
         return torch.device("cpu")
-    # SSIM subtracts blurred squares, which convolutions of 10-bit mantissas leave nothing of.
+    # For SSIM, see `splats.training.losses.photometric_loss`.
     torch.backends.cudnn.allow_tf32 = False
     console.print(f"Device: CUDA ({torch.cuda.get_device_name()})")
     return torch.device("cuda")

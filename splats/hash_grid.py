@@ -188,8 +188,9 @@ class _Levels:
 
 
 def _corners(join: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """int32 [*batch, L, 2, 2, 2] from the axes' parts [*batch, L, 2]: a quarter of the memory that
-    coordinates of all corners would take. Parts of what is not chosen may overflow."""
+    """int32 [*batch, L, 2, 2, 2] from the axes' parts [*batch, L, 2], which takes a sixth of the
+    memory of all corners' coordinates. Dense places in hashed levels, which nobody reads, may
+    overflow."""
     rows = join(y.int()[..., None, :, None], x.int()[..., None, None, :])
     return join(z.int()[..., :, None, None], rows)
 

@@ -39,7 +39,8 @@ COARSE_BYTES = 0.075
 """Share of the file that the first layer aims at; with the header it is below a tenth."""
 GROWTHS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2)
 CONTEXTS_UNTIL = GROUPS_UNTIL
-"""Gaussians up to which contexts are worth their time unless the caller says otherwise."""
+"""Gaussians up to which contexts are worth their time unless the caller says otherwise; no more are
+grouped, so that a sample of a larger scene is on one grid."""
 _ROUNDS = 10
 _SAMPLE = 50_000
 _NEAR, _NEAR_LARGE = 0.94, 0.8

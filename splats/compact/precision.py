@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,10 +67,6 @@ class Precision:
     def with_step(self, attribute: str, step: float) -> Precision:
         """One of `ATTRIBUTES` changed."""
         return replace(self, **{attribute: step})
-
-    def with_steps(self, changed: Mapping[str, float]) -> Precision:
-        """Some of `ATTRIBUTES` changed."""
-        return replace(self, **changed)
 
     def finer(self, factor: float) -> Precision:
         """Every step divided by `factor`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int64
@@ -159,7 +159,7 @@ class Tradeoff:
         for name, curve in self.common.items():
             common = common.with_step(name, _step(curve, name, price))
         precisions = tuple(
-            common.with_steps({name: _step(curve, name, price) for name, curve in curves.items()})
+            replace(common, **{name: _step(curve, name, price) for name, curve in curves.items()})
             for curves in self.curves
         )
         share, best = 0.0, 0.0

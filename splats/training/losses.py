@@ -43,7 +43,9 @@ def photometric_loss(
     """How far a render is from a photo: (1 - w) * L1 + w * (1 - SSIM).
 
     On the CPU in float32 one native pass computes the loss and its gradient, with the same bits
-    for any number of threads; elsewhere `ssim_l1_reference`, which defines it, runs.
+    for any number of threads; elsewhere `ssim_l1_reference`, which defines it, runs. On CUDA that
+    needs `torch.backends.cudnn.allow_tf32 = False`, which the command line sets: SSIM subtracts
+    blurred squares, of which 10-bit mantissas leave nothing.
 
     Args:
         image: The render, nominally in [0, 1]; differentiable.
