@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vq.asset import (
     AssetWriter,
     add,
+    coarseness,
     columns,
     concatenate,
     constant,
@@ -22,8 +23,10 @@ from vq.asset import (
     linear,
     reshape,
     scale,
+    shift,
 )
 from vq.asset.layout import PROLOGUE_BYTES, digest, pack_prologue
+from vq.sets.coarsening import Coarsening, Term
 
 
 @cache
@@ -56,13 +59,21 @@ def example() -> tuple[bytes, dict[str, NDArray[Any]]]:
     rows = random.integers(-99, 99, (3, 5)).astype(np.int16)
     rotation = writer.encode("rotation", rows, "rans")
     writer.array("rotated", linear(points, rotation, step=0.125, origin=(0.5,)))
+    rule = Coarsening(5, 1 << 17, 0, (Term((("0", 800), ("2", -300)), low=-(1 << 18)),))
+    k = coarseness(points, rule)
+    writer.array("k", k)
+    writer.array("shifted", shift(stages[1], k, exponent=-2))
     writer.array("noise", writer.encode("noise", noise, "raw"))
     writer.array("table", reshape(concatenate(points, constant(7, "int32", (40, 1))), (2, 20, 4)))
+    sums = (1 << 17) + np.maximum(800 * lattice[:, 0] - 300 * lattice[:, 2], -(1 << 18))
+    shifts = (sums // 65536).clip(0, 5)
     expected = {
         "means": (lattice * np.array(steps) + [1.0, 2.0, 3.0]).astype(np.float32),
         "first": lattice[:, :1],
         "features": codebook[indices] + residual,
         "rotated": ((lattice @ rows) * 0.125 + 0.5).astype(np.float32),
+        "k": shifts.astype(np.uint8),
+        "shifted": residual * np.exp2(shifts - 2).astype(np.float32)[:, None],
         "noise": noise,
         "table": np.c_[lattice, np.full((40, 1), 7, np.int32)].reshape(2, 20, 4),
     }
@@ -73,7 +84,14 @@ def split(data: bytes) -> tuple[dict[str, Any], bytes]:
     """JSON header and everything behind it."""
     length = struct.unpack_from("<I", data, 12)[0]
     end = PROLOGUE_BYTES + length
-    return json.loads(data[PROLOGUE_BYTES:end]), data[end:]
+    return json.loads(header_text(data)), data[end:]
+
+
+def header_text(data: bytes) -> bytes:
+    """The JSON header, which the file may hold compressed."""
+    length = struct.unpack_from("<I", data, 12)[0]
+    stored = data[PROLOGUE_BYTES : PROLOGUE_BYTES + length]
+    return stored if stored.startswith(b"{") else zlib.decompress(stored)
 
 
 def with_header_text(text: bytes, rest: bytes = b"") -> bytes:
@@ -123,8 +141,7 @@ def with_section(data: bytes, index: int, payload: bytes) -> bytes:
 
 def parts(data: bytes) -> list[bytes]:
     """JSON header and sections of a valid file."""
-    end = PROLOGUE_BYTES + struct.unpack_from("<I", data, 12)[0]
-    return [data[PROLOGUE_BYTES:end], *section_bytes(data)]
+    return [header_text(data), *section_bytes(data)]
 
 
 def join(damaged: list[bytes]) -> bytes:

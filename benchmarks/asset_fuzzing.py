@@ -19,6 +19,7 @@ from vq.asset import (
     set_order,
 )
 from vq.asset.codecs import GROUP, DependentCodec, find_codec
+from vq.sets.coarsening import Coarsening, Term
 
 from .asset_files import example, join, parts
 from .fuzzing import Target
@@ -66,13 +67,30 @@ def _one_codec_each() -> list[bytes]:
     values = np.random.default_rng(3).normal(size=(len(points), 2, 3)).astype(np.float32)
     writer.array("values", writer.encode("values", values, codec, inputs=[known]))
     files.append(writer.to_bytes())
-    writer = AssetWriter("fast")
-    writer.array("only", writer.encode("only", _points(), SetCodec(preset="fast")))
-    return [*files, writer.to_bytes()]
+    for preset in ("fast", "small"):
+        writer = AssetWriter("set")
+        writer.array("only", writer.encode("only", _points(), SetCodec(preset=preset)))
+        codec = SetCodec(preset=preset, coarsenings=_RULES)
+        writer.array("coarse", writer.encode("coarse", _coarse_points(), codec))
+        files.append(writer.to_bytes())
+    return files
 
 
 def _points() -> NDArray[np.int32]:
     points = np.random.default_rng(7).integers(0, 40, (30, 5)).astype(np.int32)
+    return points[set_order(points)]
+
+
+_RULES = {"0": Coarsening(3, 1 << 16, own=900), "1": Coarsening(2, 0, 0, (Term((("0", 4000),)),))}
+
+
+def _coarse_points() -> NDArray[np.int32]:
+    """In the steps of `_RULES`."""
+    points = _points()
+    for column, rule in enumerate(_RULES.values(), start=3):
+        known = {"0": points[:, 3].astype(np.int64)}
+        k = rule.coarseness(rule.base(known), points[:, column].astype(np.int64))
+        points[:, column] = points[:, column] >> k << k
     return points[set_order(points)]
 
 

@@ -41,9 +41,12 @@ def encode_column(
     parents: list[NDArray[np.uint32]],
     weights: NDArray[np.int16],
     bits: int,
+    coarseness: NDArray[np.int64],
+    own: int,
+    most: int,
     values: NDArray[np.uint32],
 ) -> bytes:
-    """One column of values below 2^bits as bytes."""
+    """One column of values below 2^bits as bytes; coarseness [N] or [0], see ColumnContext."""
 
 def decode_column(
     data: bytes,
@@ -51,6 +54,9 @@ def decode_column(
     parents: list[NDArray[np.uint32]],
     weights: NDArray[np.int16],
     bits: int,
+    coarseness: NDArray[np.int64],
+    own: int,
+    most: int,
     values: NDArray[np.uint32],
 ) -> bool:
     """Fill values [N]; False if no encoder wrote the bytes."""

@@ -173,7 +173,6 @@ class CompactMethod(SplatsMethod):
             to_file=self.capture.T_source_capture,
             fixed=precision,
             removes=False,  # `prune_at` has come and gone
-            grouped=False,  # what is left after it is of similar weight
         )
 
     # ------------------------------------------------------------------- what a run asks for

@@ -14,7 +14,7 @@ from captures import Similarity
 from ..gaussians import Gaussians
 from ..training.parameters import Parameters
 from ..training.parametrization import Activation, Attributes, Pinhole
-from .grid import Grid, HarmonicsGrid
+from .grid import Grid
 from .precision import Precision, dead_zone
 
 REFRESH_EVERY = 25
@@ -91,10 +91,10 @@ class QuantizedActivation(Activation):
     @torch.no_grad()
     def _refresh(self, params: Parameters, *, shrink: float) -> None:
         assert self.precision is not None
-        bits = self._grid.bits(params.detached())
-        shN = params["shN"]
+        now, shN = params.detached(), params["shN"]
+        bits = self._grid.bits(now)
         if shN.numel():
-            grid = HarmonicsGrid.of(shN, self.precision.harmonics)
+            grid = self._grid.harmonics(now)
             found = grid.coefficients(shN)
             if shrink:
                 found = torch.nn.functional.softshrink(found, shrink)

@@ -25,8 +25,8 @@ from ..formats.fwa_encoding import Layer, SceneFacts, encode_quantized
 from ..formats.sources import collect
 from ..gaussians import Gaussians
 from .judge import Judge, best_growth, error_of_loss
-from .precision import OF_GROUPS, Precision, rounded, rounded_in_groups, with_rows
-from .tradeoff import GROUPS_UNTIL, Allocation, Tradeoff
+from .precision import Precision, rounded, with_rows
+from .tradeoff import Allocation, Tradeoff
 
 PHOTO_ERROR = 1e-3
 """Mean squared error that a scene is taken to have against its photos where there are none: 30 dB.
@@ -38,9 +38,8 @@ WITHIN = 0.02
 COARSE_BYTES = 0.075
 """Share of the file that the first layer aims at; with the header it is below a tenth."""
 GROWTHS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2)
-CONTEXTS_UNTIL = GROUPS_UNTIL
-"""Gaussians up to which contexts are worth their time unless the caller says otherwise; no more are
-grouped, so that a sample of a larger scene is on one grid."""
+CONTEXTS_UNTIL = 250_000
+"""Gaussians up to which contexts are worth their time unless the caller says otherwise."""
 _ROUNDS = 10
 _SAMPLE = 50_000
 _NEAR, _NEAR_LARGE = 0.94, 0.8
@@ -110,19 +109,15 @@ class Compressor:
     """Grids, in units of the file, that the scene lies on already; None measures what is best."""
     removes: bool = True
     """Whether Gaussians that are not worth their bits are left out."""
-    grouped: bool = True
-    """Whether Gaussians that show much may have finer grids than the others."""
 
     def __post_init__(self) -> None:
         self.gaussians = self.judge.scene.gaussians
         self.weights = self.judge.weights()
-        self._growths: dict[int, float] = {}
+        self._growth: float | None = None
         self._without: dict[int, float] = {}
         self._tradeoff = None
         if self.fixed is None:
-            self._tradeoff = Tradeoff(
-                self.judge, self.weights, removes=self.removes, grouped=self.grouped
-            )
+            self._tradeoff = Tradeoff(self.judge, self.weights, removes=self.removes)
 
     @property
     def tradeoff(self) -> Tradeoff:
@@ -134,13 +129,11 @@ class Compressor:
     def allocation(self, price: float) -> Allocation:
         """The best allocation at a price; of a scene on fixed grids, those grids refined by it."""
         if self.fixed is not None:
-            return Allocation.of(self.fixed.finer(1 / price), len(self.gaussians))
+            return Allocation(self.fixed.finer(1 / price), torch.arange(len(self.gaussians)))
         found = self.tradeoff.at(price)
         if self.to_file is None:
             return found
-        step = found.precisions[0].position * self.to_file.scale
-        moved = tuple(precision.with_step("position", step) for precision in found.precisions)
-        return replace(found, precisions=moved)
+        return replace(found, precision=found.precision.moved(self.to_file.scale))
 
     def allocation_for_loss(self, loss: float) -> Allocation:
         """The cheapest allocation that loses at most `loss` dB against photos."""
@@ -172,7 +165,7 @@ class Compressor:
         errors add up."""
         kept = self.gaussians[allocation.kept]
         if len(kept) <= CONTEXTS_UNTIL:
-            return self.judge.error(allocation.rounded(kept).gaussians)
+            return self.judge.error(rounded(kept, allocation.precision).gaussians)
         missing = self._missing(kept)
         sample = torch.arange(0, len(kept), -(-len(kept) // _SAMPLE))
         part = rounded(kept[sample], allocation.precision).gaussians
@@ -198,52 +191,49 @@ class Compressor:
         writer, _ = encode_quantized(
             moved,
             facts,
-            layers=self._layers(kept, moved, allocation, progressive=goal.progressive),
-            sh_step=allocation.precisions[0].harmonics,
+            steps=allocation.precision.steps,
+            layers=self._layers(kept, moved, allocation) if goal.progressive else (),
+            sh_step=allocation.precision.harmonics,
             fast=fast,
         )
         return writer.to_bytes()
 
     def _layers(
-        self, kept: Gaussians, moved: Gaussians, allocation: Allocation, *, progressive: bool
-    ) -> list[Layer]:
-        """The groups, the first of a progressive file from the Gaussians that paint most, to a
-        small share of the bytes, on."""
+        self, kept: Gaussians, moved: Gaussians, allocation: Allocation
+    ) -> tuple[Layer, ...]:
+        """The Gaussians that paint most, to a small share of the bytes, and the rest."""
+        if len(kept) < 2:
+            return ()
         order = self.weights[allocation.kept].argsort(descending=True, stable=True)
-        order = order[allocation.groups[order].argsort(stable=True)]
-        ends = {*allocation.groups.bincount().cumsum(0).tolist(), len(kept)}
-        if progressive and len(kept) > 1:
-            ends.add(self._first_count(moved, allocation))
-        layers, start = [], 0
-        for end in sorted(ends - {0}):
-            rows = order[start:end].sort().values
-            precision = allocation.precisions[int(allocation.groups[order[start]])]
-            layers.append(Layer(rows, precision.steps))
-            start = end
-        if not progressive:
-            return layers
-        for number, layer in enumerate(layers[:-1]):
-            if number not in self._growths:  # hardly depends on the allocation
-                there = torch.cat([other.rows for other in layers[: number + 1]]).sort().values
-                self._growths[number] = best_growth(self.judge, kept, there, GROWTHS)
-            layers[number] = replace(layer, growth=self._growths[number])
-        return layers
+        count = self._first_count(moved[order], allocation.precision)
+        first, later = (part.sort().values for part in (order[:count], order[count:]))
+        if self._growth is None:  # hardly depends on the allocation
+            self._growth = best_growth(self.judge, kept, first, GROWTHS)
+        return Layer(first, self._growth), Layer(later)
 
-    def _first_count(self, moved: Gaussians, allocation: Allocation) -> int:
-        """How many Gaussians the first layer has."""
-        stride = -(-len(moved) // _SAMPLE)
-        sample, groups = moved[::stride], allocation.groups[::stride]
-        bits = rounded_in_groups(sample, groups, allocation.precisions).bits
-        refund = len(sample) * math.log2(max(len(moved) / math.e, 1))
-        places = max(bits["position"] - refund, 3.0 * len(sample))
-        others = sum(bits.values()) - bits["position"] - bits["harmonics"]
-        total = places + others + _CODED_HARMONICS * bits["harmonics"]
-        finest = rounded(sample[groups == 0], allocation.precisions[0], OF_GROUPS).bits
-        # Few Gaussians refund less of their order than many.
-        first = places / len(sample) + math.log2(1 / COARSE_BYTES)
-        first += sum(finest.values()) / max(1, int((groups == 0).sum()))
-        count = COARSE_BYTES * total / len(sample) / first * len(moved)
-        return min(max(1, round(count)), len(moved) - 1)
+    def _first_count(self, descending: Gaussians, precision: Precision) -> int:
+        """How many of Gaussians in order of their weight make up the first layer."""
+        count = len(descending)
+        every = descending[:: -(-count // _SAMPLE)]
+        top = descending[: max(1, round(COARSE_BYTES * count))]
+        # Few Gaussians refund less of their order than many, and have finer grids.
+        share = COARSE_BYTES * self._bits_each(every, precision, count)
+        share /= self._bits_each(top, precision, len(top), harmonics=0.0)
+        return min(max(1, round(share * count)), count - 1)
+
+    @staticmethod
+    def _bits_each(
+        gaussians: Gaussians,
+        precision: Precision,
+        count: int,
+        *,
+        harmonics: float = _CODED_HARMONICS,
+    ) -> float:
+        """Of a Gaussian, if there are `count` like a sample."""
+        bits = rounded(gaussians, precision).bits
+        places = max(bits["position"] / len(gaussians) - math.log2(max(count / math.e, 1)), 3.0)
+        others = sum(bits.values()) - bits["position"] - (1 - harmonics) * bits["harmonics"]
+        return places + others / len(gaussians)
 
     def fit_bytes(self, goal: Goal) -> tuple[bytes, Allocation]:
         """The largest file of at most `goal.target_bytes`, by bisection on the price of a bit.

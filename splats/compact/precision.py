@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from vq.transforms.klt import principal_directions
 
-from ..formats.fwa_quantization import Steps, choose_position_step, choose_sh_step, quantize
+from ..formats.fwa_quantization import (
+    LOG_SCALE_RANGE,
+    Integers,
+    Steps,
+    canonical_values,
+    choose_position_step,
+    choose_sh_step,
+    on_grids,
+)
 from ..gaussians import Gaussians
 
 ATTRIBUTES: tuple[str, ...] = (
@@ -25,12 +33,6 @@ ATTRIBUTES: tuple[str, ...] = (
     "harmonics",
 )
 """What has a step of its own; names of the fields of `Precision`."""
-OF_ALL = ("position", "harmonics")
-"""Whose grids all Gaussians share, as contexts rest on them."""
-OF_GROUPS = tuple(name for name in ATTRIBUTES if name not in OF_ALL)
-"""Whose grids may differ between groups of Gaussians."""
-THIN = 2.0
-"""See `Steps.thin`: measured, the smallest scale's rounding shows 6 dB less on fox."""
 TRADE = 0.1
 """Squared steps that the file coder gives up for a bit, see `vq.plan.fit`."""
 
@@ -51,6 +53,8 @@ class Precision:
     """Of the degree-0 coefficient."""
     harmonics: float
     """Of the coefficients above degree 0, in the directions of their variance."""
+    area: float | None = None
+    """See `Steps.area`; None: all Gaussians have these steps."""
 
     @property
     def steps(self) -> Steps:
@@ -61,7 +65,7 @@ class Precision:
             self.rotation,
             self.logit_opacity,
             self.color,
-            thin=THIN,
+            area=self.area,
         )
 
     def with_step(self, attribute: str, step: float) -> Precision:
@@ -70,7 +74,12 @@ class Precision:
 
     def finer(self, factor: float) -> Precision:
         """Every step divided by `factor`."""
-        return Precision(*(getattr(self, name) / factor for name in ATTRIBUTES))
+        return replace(self, **{name: getattr(self, name) / factor for name in ATTRIBUTES})
+
+    def moved(self, scale: float) -> Precision:
+        """The same in a frame whose unit is 1 / `scale` of this one's."""
+        area = None if self.area is None else self.area * scale**2
+        return replace(self, position=self.position * scale, area=area)
 
 
 def usual_precision(gaussians: Gaussians) -> Precision:
@@ -82,7 +91,16 @@ def usual_precision(gaussians: Gaussians) -> Precision:
         logit_opacity=1 / 3,
         color=1 / 10,
         harmonics=choose_sh_step(gaussians),
+        area=usual_area(gaussians),
     )
+
+
+def usual_area(gaussians: Gaussians) -> float:
+    """The geometric mean of the products of the two larger standard deviations."""
+    if len(gaussians) == 0:
+        return 1.0
+    sizes = gaussians.log_scales.double().clamp(*LOG_SCALE_RANGE)
+    return math.exp(float(sizes.topk(2, dim=1).values.sum(dim=1).mean()))
 
 
 @dataclass(frozen=True)
@@ -95,6 +113,16 @@ class Rounded:
     """Entropy of each attribute's integers, bits in all, without contexts; 0 where not rounded."""
 
 
+_KINDS = {
+    "position": ("positions", "means"),
+    "log_scale": ("log_scales", "log_scales"),
+    "rotation": ("rotations", "quats"),
+    "logit_opacity": ("logit_opacities", "logit_opacities"),
+    "color": ("colors", "sh0"),
+}
+"""Fields of `Values` and of `Gaussians` by attribute."""
+
+
 def rounded(
     gaussians: Gaussians, precision: Precision, attributes: tuple[str, ...] = ATTRIBUTES
 ) -> Rounded:
@@ -105,49 +133,25 @@ def rounded(
     """
     bits: dict[str, float] = dict.fromkeys(ATTRIBUTES, 0.0)
     parts: dict[str, Tensor] = {}
-    chosen = {name: 1e-6 for name in ("log_scale", "rotation") if name not in attributes}
-    steps = replace(precision.steps, **chosen)
-    if set(attributes) - {"harmonics"}:
-        integers = quantize(gaussians, steps)
-        grids = {
-            "position": (integers.positions, "means"),
-            "log_scale": (integers.log_scales, "log_scales"),
-            "rotation": (integers.rotations, "quats"),
-            "logit_opacity": (integers.logit_opacities, "logit_opacities"),
-            "color": (integers.colors, "sh0"),
-        }
-        ellipsoids = {"log_scale", "rotation"} & set(attributes)
-        for name, (units, field) in grids.items():
-            if name in attributes:
-                bits[name] = entropy(units)
-            elif not (ellipsoids and name in ("log_scale", "rotation")):
-                continue
-            step = steps.log_scales if name == "log_scale" else getattr(steps, name)
-            values = (units * np.asarray(step)).astype(np.float32)
-            if name == "rotation":
-                values = np.concatenate([np.ones_like(values[:, :1]), values], axis=1)
-            parts[field] = torch.from_numpy(values).reshape(getattr(gaussians, field).shape)
+    steps, ellipsoids = precision.steps, {"log_scale", "rotation"}
+    exact = canonical_values(gaussians)
+    integers = on_grids(exact, steps)
+    found, spent = integers.values(steps), bits_of(integers, steps)
+    for name, (kind, field) in _KINDS.items():
+        if name in attributes:
+            bits[name] = spent[name]
+        elif not (name in ellipsoids and ellipsoids & set(attributes)):
+            continue
+        values = getattr(found if name in attributes else exact, kind).float()
+        if name == "rotation":
+            values = torch.cat([torch.ones_like(values[:, :1]), values], dim=1)
+        parts[field] = values.reshape(getattr(gaussians, field).shape)
     if "harmonics" in attributes and gaussians.shN.numel():
-        parts["shN"], bits["harmonics"] = _rounded_harmonics(gaussians.shN, precision.harmonics)
+        grid = HarmonicsGrid.of(gaussians.shN, precision.harmonics, integers.color_octaves(steps))
+        units = grid.coefficients(gaussians.shN)
+        bits["harmonics"] = grid.bits(units)
+        parts["shN"] = grid.rows(dead_zone(units), gaussians.shN)
     return Rounded(replace(gaussians, **parts), bits)
-
-
-def rounded_in_groups(
-    gaussians: Gaussians, groups: Int64[Tensor, "N"], precisions: Sequence[Precision]
-) -> Rounded:
-    """`gaussians`, each on the grids of its group; their positions and harmonics are on those of
-    the first, which all groups share."""
-    if len(precisions) == 1:
-        return rounded(gaussians, precisions[0])
-    common = rounded(gaussians, precisions[0], OF_ALL)
-    found, bits = common.gaussians, dict(common.bits)
-    for number, precision in enumerate(precisions):
-        rows = (groups == number).nonzero().flatten()
-        part = rounded(found[rows], precision, OF_GROUPS)
-        found = with_rows(found, rows, part.gaussians)
-        for name in OF_GROUPS:
-            bits[name] += part.bits[name]
-    return Rounded(found, bits)
 
 
 def with_rows(gaussians: Gaussians, index: Tensor, rows: Gaussians) -> Gaussians:
@@ -159,6 +163,23 @@ def with_rows(gaussians: Gaussians, index: Tensor, rows: Gaussians) -> Gaussians
         old, new = getattr(gaussians, name), getattr(rows, name)
         values[name] = old if new is old else old.index_copy(0, index, new)
     return Gaussians(**values)
+
+
+def bits_of(integers: Integers, steps: Steps) -> dict[str, float]:
+    """Entropy of every attribute but the harmonics, bits in all, without contexts; where steps
+    are graded, of the integers given their step."""
+    found = {}
+    for name, (kind, _) in _KINDS.items():
+        units = getattr(integers, kind)
+        k = integers.coarseness(steps, kind)
+        if k is None:
+            found[name] = entropy(units.cpu().numpy())
+            continue
+        found[name] = sum(
+            entropy((units[(k == number)[:, 0]] >> number).cpu().numpy())
+            for number in k.unique().tolist()
+        )
+    return found
 
 
 def entropy(units: NDArray[np.integer]) -> float:
@@ -176,19 +197,43 @@ def entropy(units: NDArray[np.integer]) -> float:
     return total
 
 
-def _rounded_harmonics(
-    shN: Float[Tensor, "N rest 3"], step: float
-) -> tuple[Float[Tensor, "N rest 3"], float]:
-    rows = shN.flatten(1)
-    mean = rows.mean(dim=0)
-    covariance = np.cov((rows - mean).numpy().T.astype(np.float64), bias=True)
-    directions = torch.from_numpy(
-        principal_directions(np.atleast_2d(covariance)).astype(np.float32)
-    )
-    units = dead_zone((rows - mean) @ directions.T / step)
-    used = units.any(dim=0)
-    bits = entropy(units[:, used].int().numpy())
-    return (units @ directions * step + mean).reshape(shN.shape), bits
+@dataclass(frozen=True)
+class HarmonicsGrid:
+    """The higher harmonics, each Gaussian's in steps that follow those of its color, in the
+    directions of their variance."""
+
+    mean: Float[Tensor, "d"]
+    """Of the rows."""
+    directions: Float[Tensor, "d d"]
+    """Orthonormal rows."""
+    widths: Float[Tensor, "N 1"]
+    """Of the cells."""
+
+    @classmethod
+    def of(
+        cls, shN: Float[Tensor, "N rest 3"], step: float, octaves: Float[Tensor, "N"]
+    ) -> HarmonicsGrid:
+        """The directions of some harmonics whose steps are 2^`octaves` times `step`."""
+        widths = step * torch.exp2(octaves)[:, None].to(shN)
+        rows = shN.flatten(1) / widths
+        mean = rows.mean(dim=0)
+        centered = rows - mean
+        covariance = (centered.T @ centered / max(len(rows), 1)).double().cpu().numpy()
+        directions = principal_directions(covariance).astype(np.float32)
+        return cls(mean, torch.from_numpy(np.ascontiguousarray(directions)).to(shN), widths)
+
+    def coefficients(self, shN: Float[Tensor, "N rest 3"]) -> Float[Tensor, "N d"]:
+        """In steps."""
+        return (shN.flatten(1) / self.widths - self.mean) @ self.directions.T
+
+    def rows(self, coefficients: Float[Tensor, "N d"], like: Tensor) -> Float[Tensor, "N rest 3"]:
+        """The harmonics of coefficients."""
+        return ((coefficients @ self.directions + self.mean) * self.widths).reshape(like.shape)
+
+    def bits(self, coefficients: Float[Tensor, "N d"]) -> float:
+        """Entropy of the rounded coefficients."""
+        units = dead_zone(coefficients)
+        return entropy(units[:, units.any(dim=0)].int().cpu().numpy())
 
 
 def dead_zone(x: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:

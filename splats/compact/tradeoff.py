@@ -9,26 +9,16 @@ best allocation (reverse water-filling); the price is the one knob that a search
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ..gaussians import Gaussians
 from .contribution import contributing
 from .judge import Judge
-from .precision import (
-    ATTRIBUTES,
-    OF_GROUPS,
-    Precision,
-    Rounded,
-    rounded,
-    rounded_in_groups,
-    usual_precision,
-    with_rows,
-)
+from .precision import ATTRIBUTES, Precision, rounded, usual_precision, with_rows
 
 IDLE_SHARES = (1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.5e-2, 3e-2)
 """Shares of all weight that may be left out."""
@@ -38,10 +28,6 @@ COARSEST = {"log_scale": 0.6, "rotation": 0.3, "logit_opacity": 1.6, "color": 0.
 """Beyond these steps errors no longer behave like those of rounding."""
 _USUAL_EXPONENT = {"position": 1.6, "harmonics": 1.6}
 _ROUNDING_EXPONENT = 2.0
-_GROUP_ENDS = (0.08, 0.3, 0.65)
-"""Shares of all Gaussians, by weight, where groups end."""
-_GROUPS_FROM, GROUPS_UNTIL = 30_000, 250_000
-"""Fewer Gaussians do not pay for several sets, of more the measuring takes too long."""
 _LARGE = 300_000
 _SAMPLE = 100_000
 
@@ -79,97 +65,43 @@ class Curve:
 class Allocation:
     """What a price stands for."""
 
-    precisions: tuple[Precision, ...]
-    """The steps of each group; those of position and harmonics are common to all."""
+    precision: Precision
+    """The steps."""
     kept: Int64[Tensor, "M"]
     """Which Gaussians are worth their bits."""
-    groups: Int64[Tensor, "M"]
-    """Group of each of them."""
-
-    @staticmethod
-    def of(precision: Precision, count: int) -> Allocation:
-        """All of `count` Gaussians in one group."""
-        return Allocation((precision,), torch.arange(count), torch.zeros(count, dtype=torch.int64))
-
-    @property
-    def precision(self) -> Precision:
-        """Of the only group.
-
-        Raises:
-            ValueError: There are several.
-        """
-        if len(self.precisions) != 1:
-            raise ValueError("this allocation has several groups of Gaussians.")
-        return self.precisions[0]
-
-    def rounded(self, kept: Gaussians) -> Rounded:
-        """Gaussians that are kept, all of them, on their grids."""
-        return rounded_in_groups(kept, self.groups, self.precisions)
 
 
 class Tradeoff:
-    """Measured once per scene; `at` gives the allocation of any price.
+    """Measured once per scene; `at` gives the allocation of any price."""
 
-    Gaussians that show much deserve finer grids than those that hardly do. So they are measured in
-    groups of similar weight, each of which has steps of its own: only the lattice of the positions
-    and the grid of the harmonics, on which contexts rest, are those of the whole scene.
-    """
-
-    def __init__(
-        self,
-        judge: Judge,
-        weights: Float[Tensor, "N"],
-        *,
-        removes: bool = True,
-        grouped: bool = True,
-    ) -> None:
+    def __init__(self, judge: Judge, weights: Float[Tensor, "N"], *, removes: bool = True) -> None:
         """
         Args:
             judge: Of the scene.
             weights: Of its Gaussians, see `Judge.weights`.
             removes: Whether Gaussians may be left out.
-            grouped: Whether steps may differ between Gaussians.
         """
         self.gaussians, self._weights = judge.scene.gaussians, weights
-        self._usual = usual = usual_precision(self.gaussians)
-        count = len(self.gaussians)
-        grouped = grouped and _GROUPS_FROM <= count <= GROUPS_UNTIL
-        self.groups = torch.zeros(count, dtype=torch.int64)
-        if grouped:
-            self.groups = _groups(weights)
-        own = OF_GROUPS if grouped else ()
-        everyone = torch.arange(count)
-        self.common: Mapping[str, Curve] = {
-            name: _measure(judge, usual, name, everyone)
-            for name in ATTRIBUTES
-            if name not in own and self._has(name)
+        usual = usual_precision(self.gaussians)
+        self.curves: Mapping[str, Curve] = {
+            name: _measure(judge, usual, name) for name in ATTRIBUTES if self._has(name)
         }
-        self.curves: tuple[Mapping[str, Curve], ...] = tuple(
-            {name: _measure(judge, usual, name, rows) for name in own}
-            for rows in (
-                (self.groups == k).nonzero().flatten()
-                for k in range(len(_GROUP_ENDS) + 1 if grouped else 1)
-            )
-        )
+        self._usual = usual
         self.removals = self._measure_removals(judge) if removes else {}
 
     def at(self, price: float) -> Allocation:
         """The best allocation where a bit costs `price` of mean squared error."""
-        common = self._usual
-        for name, curve in self.common.items():
-            common = common.with_step(name, _step(curve, name, price))
-        precisions = tuple(
-            replace(common, **{name: _step(curve, name, price) for name, curve in curves.items()})
-            for curves in self.curves
-        )
+        precision = self._usual
+        for name, curve in self.curves.items():
+            step = min(curve.step_at(price), COARSEST.get(name, math.inf))
+            precision = precision.with_step(name, step)
         share, best = 0.0, 0.0
-        bits = self.bits(precisions) / max(1, len(self.gaussians))
+        bits = self.bits(precision) / max(1, len(self.gaussians))
         for candidate, (count, error) in self.removals.items():
             saved = price * bits * count - error
             if saved > best:
                 share, best = candidate, saved
-        kept = self.kept(share)
-        return Allocation(precisions, kept, self.groups[kept])
+        return Allocation(precision, self.kept(share))
 
     def kept(self, share: float) -> Int64[Tensor, "M"]:
         """The Gaussians that hold all weight but `share`."""
@@ -177,23 +109,17 @@ class Tradeoff:
             return torch.arange(len(self.gaussians))
         return contributing(self._weights, idle_share=share)
 
-    def bits(self, precisions: Sequence[Precision]) -> float:
+    def bits(self, precision: Precision) -> float:
         """Of the whole scene, without contexts and with the order that a set does not pay for."""
         count = max(1, len(self.gaussians))
         refund = math.lgamma(count + 1) / math.log(2)
-        found = sum(c.bits_at(getattr(precisions[0], name)) for name, c in self.common.items())
-        for precision, curves in zip(precisions, self.curves, strict=True):
-            found += sum(c.bits_at(getattr(precision, name)) for name, c in curves.items())
+        found = sum(curve.bits_at(getattr(precision, name)) for name, curve in self.curves.items())
         return max(found - refund, float(count))
 
     def first_price(self, error: float) -> float:
         """Where the errors of all attributes add up to about `error`."""
-        share = sum(c.slope / (c.exponent * math.log(2)) for c in self._all)
+        share = sum(c.slope / (c.exponent * math.log(2)) for c in self.curves.values())
         return error / max(share, 1.0)
-
-    @property
-    def _all(self) -> list[Curve]:
-        return [curve for curves in (self.common, *self.curves) for curve in curves.values()]
 
     def _has(self, name: str) -> bool:
         return name != "harmonics" or self.gaussians.shN.numel() > 0
@@ -212,27 +138,15 @@ class Tradeoff:
         return found
 
 
-def _groups(weights: Float[Tensor, "N"]) -> Int64[Tensor, "N"]:
-    """Group of each Gaussian, those of most weight in the first."""
-    order = weights.argsort(descending=True, stable=True)
-    ends = torch.tensor([round(share * len(weights)) for share in _GROUP_ENDS])
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(weights))
-    return torch.bucketize(rank, ends, right=True)
-
-
-def _step(curve: Curve, name: str, price: float) -> float:
-    return min(curve.step_at(price), COARSEST.get(name, math.inf))
-
-
-def _measure(judge: Judge, usual: Precision, name: str, rows: Int64[Tensor, "M"]) -> Curve:
-    """Rounds one attribute of a sample of some Gaussians, whose errors add up, at two steps.
+def _measure(judge: Judge, usual: Precision, name: str) -> Curve:
+    """Rounds one attribute of a sample of Gaussians, whose errors add up, at two steps.
 
     Large scenes are rounded at one step: rounding errors are known to be quadratic.
     """
     gaussians = judge.scene.gaussians
-    sample = rows[:: -(-len(rows) // _SAMPLE) or 1]
-    factor = len(rows) / max(1, len(sample))
+    stride = -(-len(gaussians) // _SAMPLE)
+    sample = torch.arange(0, len(gaussians), stride)
+    factor = len(gaussians) / max(1, len(sample))
     found = []
     for step in (getattr(usual, name), 2 * getattr(usual, name)):
         result = rounded(gaussians[sample], usual.with_step(name, step), (name,))
@@ -244,5 +158,5 @@ def _measure(judge: Judge, usual: Precision, name: str, rows: Int64[Tensor, "M"]
     exponent = _USUAL_EXPONENT.get(name, _ROUNDING_EXPONENT)
     if coarse_error is not None and error:
         exponent = min(max(math.log2(max(coarse_error, 1e-14) / max(error, 1e-14)), 1.0), 2.5)
-    slope = max(bits - coarse_bits, 0.3 * len(rows))
+    slope = max(bits - coarse_bits, 0.3 * len(gaussians))
     return Curve(step, error or 0.0, exponent, bits, slope)

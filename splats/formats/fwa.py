@@ -33,7 +33,7 @@ from .contract import (
     refuse_existing,
 )
 from .frames import check_frame, in_frame
-from .fwa_encoding import ARRAYS, Layer, SceneFacts, encode_exactly, encode_quantized
+from .fwa_encoding import ARRAYS, SceneFacts, encode_exactly, encode_quantized
 from .fwa_quantization import Steps, choose_position_step, choose_sh_step
 from .sources import InMemory, collect
 
@@ -275,7 +275,7 @@ class FwaFormat:
             writer, order = encode_quantized(
                 gaussians,
                 facts,
-                layers=[Layer(torch.arange(len(gaussians)), _steps(gaussians, options))],
+                steps=_steps(gaussians, options),
                 sh_step=options.sh_step or choose_sh_step(gaussians) / options.quality,
                 fast=options.fast,
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from vq.asset import (
     Node,
     PlacedVectorsCodec,
     SetCodec,
+    coarseness,
     columns,
     concatenate,
     constant,
@@ -24,11 +25,13 @@ from vq.asset import (
     reshape,
     scale,
     set_order,
+    shift,
     stack,
 )
 from vq.transforms.klt import fit_klt
 
 from ..gaussians import Gaussians
+from .fwa_grading import COLORS
 from .fwa_quantization import Integers, Steps, quantize
 
 ARRAYS = ("means", "log_scales", "quats", "logit_opacities", "sh0", "shN")
@@ -70,8 +73,6 @@ class Layer:
 
     rows: Int64[Tensor, "_"]
     """Which."""
-    steps: Steps
-    """Of their grids; the lattice of the positions is that of all layers."""
     growth: float = 1.0
     """By how much the scales of all Gaussians that are there grow while a reader has this layer
     and those before it only; 1 for the last."""
@@ -81,7 +82,8 @@ def encode_quantized(
     gaussians: Gaussians,
     facts: SceneFacts,
     *,
-    layers: Sequence[Layer],
+    steps: Steps,
+    layers: Sequence[Layer] = (),
     sh_step: float,
     fast: bool,
 ) -> tuple[AssetWriter, Int64[Tensor, "N"]]:
@@ -90,45 +92,72 @@ def encode_quantized(
     Args:
         gaussians: What to write.
         facts: What the file says of it.
-        layers: Every Gaussian in exactly one. What comes first shows first; one layer is smallest
-            unless layers differ in steps.
-        sh_step: Of the coefficients of the harmonics above degree 0, in an orthonormal basis.
+        steps: Of the grids.
+        layers: What comes first shows first; every Gaussian is in exactly one. None at all is one
+            set, which is smallest.
+        sh_step: Of the coefficients of the harmonics above degree 0, in an orthonormal basis; of
+            Gaussians of usual steps.
         fast: Code without contexts: larger, and several times as quick.
 
     Returns:
         The file to be, and its order: row i of the file is row `order[i]` of `gaussians`.
     """
+    layers = layers or (Layer(torch.arange(len(gaussians))),)
     several = len(layers) > 1
     growth = tuple(layer.growth for layer in layers) if several else None
     writer = _writer(gaussians, facts, growth=growth)
-    codec = SetCodec(preset="fast" if fast else "small")
+    graded = steps.graded
+    codec = SetCodec(preset="fast" if fast else "small", coarsenings=graded and graded.coarsenings)
     orders: list[NDArray[np.int64]] = []
-    matrices: list[NDArray[np.int32]] = []
+    parts: list[Integers] = []
     coded: list[Node] = []
     for number, layer in enumerate(layers):
-        matrix = _matrix(quantize(gaussians[layer.rows], layer.steps))
+        integers = quantize(gaussians[layer.rows], steps)
+        matrix = _matrix(integers)
         own = set_order(matrix)
         orders.append(layer.rows.numpy()[own])
-        matrices.append(matrix[own])
-        coded.append(writer.encode(f"set{number}" if several else "set", matrices[-1], codec))
-    nodes = [_set_nodes(node, layer.steps) for node, layer in zip(coded, layers, strict=True)]
+        parts.append(integers[torch.from_numpy(own)])
+        coded.append(writer.encode(f"set{number}" if several else "set", matrix[own], codec))
+    nodes = [_set_nodes(node, steps) for node in coded]
     for name in ARRAYS[:5]:
-        parts = [node[name] for node in nodes]
-        writer.array(name, stack(*parts) if several else parts[0])
-    order = np.concatenate(orders)
-    index = torch.from_numpy(order)
-    shN = gaussians.shN[index].numpy()
-    if not shN.size:
-        harmonics = constant(0.0, "float32", shN.shape)
-    elif fast:
-        harmonics = _harmonics_without_contexts(writer, shN, step=sh_step)
-    else:
-        places = stack(*coded) if several else coded[0]
-        points = (columns(places, 0, 3), np.concatenate(matrices)[:, :3])
-        codec = PlacedVectorsCodec(step=sh_step)
-        harmonics = writer.encode("sh", shN, codec, inputs=[points])
-    writer.array("shN", harmonics)
+        arrays = [node[name] for node in nodes]
+        writer.array(name, stack(*arrays) if several else arrays[0])
+    index = torch.from_numpy(np.concatenate(orders))
+    rows = stack(*coded) if several else coded[0]
+    shN = gaussians.shN[index]
+    writer.array("shN", _harmonics(writer, shN, rows, parts, steps, step=sh_step, fast=fast))
     return writer, index
+
+
+def _harmonics(
+    writer: AssetWriter,
+    shN: Float[Tensor, "N rest 3"],
+    rows: Node,
+    integers: Sequence[Integers],
+    steps: Steps,
+    *,
+    step: float,
+    fast: bool,
+) -> Node:
+    """Coefficients in steps that follow those of the color, from what `rows` hold."""
+    if not shN.numel():
+        return constant(0.0, "float32", tuple(shN.shape))
+    graded = steps.graded
+    if graded is not None:
+        octaves = torch.cat([part.color_octaves(steps) for part in integers])
+        shN = shN * torch.exp2(-octaves)[:, None, None]
+    numbers = shN.numpy()
+    if fast:
+        node = _harmonics_without_contexts(writer, numbers, step=step)
+    else:
+        places = torch.cat([part.positions for part in integers]).to(torch.int32).numpy()
+        codec = PlacedVectorsCodec(step=step)
+        node = writer.encode("sh", numbers, codec, inputs=[(columns(rows, 0, 3), places)])
+    if graded is None:
+        return node
+    attributes = columns(rows, 3, rows.type.shape[1])
+    k = coarseness(attributes, graded.coarsenings[COLORS[0]])
+    return shift(node, k, exponent=-graded.usual_coarseness)
 
 
 def _writer(
@@ -146,7 +175,7 @@ def _writer(
     return AssetWriter("splats", frame=frame, properties=properties, provenance=facts.provenance)
 
 
-def _matrix(integers: Integers) -> np.ndarray:
+def _matrix(integers: Integers) -> NDArray[np.int32]:
     """Rows of the set codec: position, then what tells most about what follows."""
     parts = (
         integers.positions,
@@ -155,19 +184,26 @@ def _matrix(integers: Integers) -> np.ndarray:
         integers.colors,
         integers.rotations,
     )
-    return np.concatenate(parts, axis=1)
+    matrix = torch.cat(parts, dim=1)
+    largest = int(matrix.abs().max()) if matrix.numel() else 0
+    if largest >= 1 << 31:
+        raise ValueError(
+            f"a step is too small: a number is {largest:,} steps from zero, at most 2^31 fit; use "
+            "larger steps."
+        )
+    return matrix.to(torch.int32).numpy()
 
 
 def _set_nodes(coded: Node, steps: Steps) -> dict[str, Node]:
     """How the arrays come out of the columns that `_matrix` joined."""
     count = coded.type.shape[0]
+    steps = steps.of_integers
     vectors = scale(columns(coded, 10, 13), step=[steps.rotation])
     opacities = scale(columns(coded, 6, 7), step=[steps.logit_opacity])
     colors = scale(columns(coded, 7, 10), step=[steps.color])
-    sizes = [steps.log_scale] if steps.thin == 1 else steps.log_scales
     return {
         "means": scale(columns(coded, 0, 3), step=[steps.position]),
-        "log_scales": scale(columns(coded, 3, 6), step=sizes),
+        "log_scales": scale(columns(coded, 3, 6), step=[steps.log_scale]),
         "quats": concatenate(constant(1.0, "float32", (count, 1)), vectors),
         "logit_opacities": reshape(opacities, (count,)),
         "sh0": reshape(colors, (count, 1, 3)),

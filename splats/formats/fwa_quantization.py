@@ -8,14 +8,18 @@ store. Opacities are rounded as logits, scales as logarithms, the color as the c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Int
+import torch
+from jaxtyping import Float, Int64
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vq.transforms.gauge import canonical_frames
 
 from ..gaussians import Gaussians
+from .fwa_grading import COLORS, OPACITY, ROTATIONS, GradedSteps
 
 LOG_SCALE_RANGE = (-30.0, 30.0)
 LOGIT_RANGE = (-12.0, 12.0)
@@ -25,6 +29,11 @@ MAX_LATTICE_BITS = 28
 SH_STEP_SHARE = 1.5
 SMALLEST_SH_STEP, LARGEST_SH_STEP = 1 / 128, 1 / 14
 
+_GRADED_BY_OTHERS = {
+    "logit_opacities": OPACITY,
+    "colors": COLORS[0],
+    "rotations": ROTATIONS[0],
+}
 _ROWS = 1 << 16  # the 24 descriptions of a rotation are compared in pieces of so many
 
 
@@ -42,33 +51,90 @@ class Steps:
     """Of the opacity before the sigmoid."""
     color: float
     """Of the degree-0 coefficient; a step of an 8-bit image is 0.0139."""
-    thin: float = 1.0
-    """How many times coarser the smallest of the three scales is rounded, which shows least."""
+    area: float | None = None
+    """Product of the two larger standard deviations, in squared world units, of a Gaussian that has
+    these steps; what shows more has finer ones, see `fwa_grading`. None: all have these steps."""
+
+    @cached_property
+    def graded(self) -> GradedSteps | None:
+        """How the steps depend on the Gaussian; None where they do not."""
+        if self.area is None:
+            return None
+        return GradedSteps(
+            self.log_scale, self.rotation, self.logit_opacity, self.color, area=self.area
+        )
 
     @property
-    def log_scales(self) -> tuple[float, float, float]:
-        """Steps of the three log scales, the largest first."""
-        return self.log_scale, self.log_scale, self.thin * self.log_scale
+    def of_integers(self) -> Steps:
+        """What `Integers` are multiples of."""
+        graded = self.graded
+        if graded is None:
+            return self
+        return Steps(self.position, *(step / graded.finest for step in graded.steps))
+
+
+@dataclass(frozen=True)
+class Values:
+    """N Gaussians as what is rounded; spherical harmonics above degree 0 aside."""
+
+    positions: Float[Tensor, "N 3"]
+    """World units."""
+    log_scales: Float[Tensor, "N 3"]
+    """Descending."""
+    rotations: Float[Tensor, "N 3"]
+    """x/w, y/w, z/w."""
+    logit_opacities: Float[Tensor, "N 1"]
+    """Opacities before the sigmoid."""
+    colors: Float[Tensor, "N 3"]
+    """Coefficients of degree 0."""
 
 
 @dataclass(frozen=True)
 class Integers:
-    """N Gaussians on the grids of some `Steps`, spherical harmonics above degree 0 aside."""
+    """`Values` on the grids of some `Steps`, in units of `Steps.of_integers`."""
 
-    positions: Int[np.ndarray, "N 3"]
-    """int32; position 0 is the world's origin."""
-    log_scales: Int[np.ndarray, "N 3"]
-    """int32, descending."""
-    rotations: Int[np.ndarray, "N 3"]
-    """int32."""
-    logit_opacities: Int[np.ndarray, "N 1"]
-    """int32."""
-    colors: Int[np.ndarray, "N 3"]
-    """int32."""
+    positions: Int64[Tensor, "N 3"]
+    """Position 0 is the world's origin."""
+    log_scales: Int64[Tensor, "N 3"]
+    """Descending."""
+    rotations: Int64[Tensor, "N 3"]
+    logit_opacities: Int64[Tensor, "N 1"]
+    colors: Int64[Tensor, "N 3"]
+
+    def __getitem__(self, index: Tensor) -> Integers:
+        """Some of the Gaussians."""
+        return Integers(**{name: value[index] for name, value in vars(self).items()})
+
+    def color_octaves(self, steps: Steps) -> Float[Tensor, "N"]:
+        """log2 of each Gaussian's step of colors over the usual one; harmonics follow it."""
+        k = self.coarseness(steps, "colors")
+        if steps.graded is None or k is None:
+            return torch.zeros(len(self.positions), device=self.positions.device)
+        return (k[:, 0] - steps.graded.usual_coarseness).float()
+
+    def coarseness(self, steps: Steps, kind: str) -> Int64[Tensor, "N 1"] | None:
+        """How many lower bits of "logit_opacities", "colors" or "rotations" are zero; None where
+        steps are not graded and for other fields, whose bits tell."""
+        column = _GRADED_BY_OTHERS.get(kind)
+        if steps.graded is None or column is None:
+            return None
+        opacities = None if column == OPACITY else self.logit_opacities
+        return steps.graded.coarseness(column, self.log_scales, opacities)
+
+    def values(self, steps: Steps) -> Values:
+        """What the integers stand for, in float64."""
+        units = steps.of_integers
+        return Values(
+            positions=self.positions.double() * units.position,
+            log_scales=self.log_scales.double() * units.log_scale,
+            rotations=self.rotations.double() * units.rotation,
+            logit_opacities=self.logit_opacities.double() * units.logit_opacity,
+            colors=self.colors.double() * units.color,
+        )
 
 
-def quantize(gaussians: Gaussians, steps: Steps) -> Integers:
-    """The nearest integers of every attribute; values beyond the stated ranges are clamped."""
+def canonical_values(gaussians: Gaussians) -> Values:
+    """Gaussians by the one description of each ellipsoid; clamped to the stated ranges."""
     count = len(gaussians)
     quats = gaussians.quats.double().numpy()
     log_scales = gaussians.log_scales.numpy().clip(*LOG_SCALE_RANGE)
@@ -78,16 +144,40 @@ def quantize(gaussians: Gaussians, steps: Steps) -> Integers:
         frames = canonical_frames(_nonzero(quats[part]), log_scales[part])
         vectors[part] = frames.quats[:, 1:] / frames.quats[:, :1]
         ordered[part] = frames.log_scales
-    logits = gaussians.logit_opacities.numpy()[:, None].clip(*LOGIT_RANGE)
-    sizes = _rounded(ordered, np.array(steps.log_scales))
-    # Rounded more coarsely, the smallest could overtake the next, and axes would change names.
-    sizes[:, 2] = np.minimum(sizes[:, 2], np.floor(sizes[:, 1] / steps.thin))
+    return Values(
+        positions=gaussians.means.double(),
+        log_scales=torch.from_numpy(ordered),
+        rotations=torch.from_numpy(vectors),
+        logit_opacities=gaussians.logit_opacities.double()[:, None].clamp(*LOGIT_RANGE),
+        colors=gaussians.sh0[:, 0].double(),
+    )
+
+
+def quantize(gaussians: Gaussians, steps: Steps) -> Integers:
+    """The nearest integers of every attribute; values beyond the stated ranges are clamped."""
+    return on_grids(canonical_values(gaussians), steps)
+
+
+def on_grids(values: Values, steps: Steps) -> Integers:
+    """The nearest integers of every attribute. What lies on the grids stays where it is."""
+    units = steps.of_integers
+    positions = (values.positions.double() / units.position).round().long()
+    log_scales = values.log_scales.double() / units.log_scale
+    rotations = values.rotations.double() / units.rotation
+    logits = values.logit_opacities.double() / units.logit_opacity
+    colors = values.colors.double() / units.color
+    graded = steps.graded
+    if graded is None:
+        found = (x.round().long() for x in (log_scales, rotations, logits, colors))
+        return Integers(positions, *found)
+    sizes = graded.log_scale_integers(log_scales)
+    opacities = graded.integers(OPACITY, logits, sizes)
     return Integers(
-        positions=_rounded(gaussians.means.numpy(), steps.position),
-        log_scales=sizes,
-        rotations=_rounded(vectors, steps.rotation),
-        logit_opacities=_rounded(logits, steps.logit_opacity),
-        colors=_rounded(gaussians.sh0[:, 0].numpy(), steps.color),
+        positions,
+        sizes,
+        rotations=graded.integers(ROTATIONS[0], rotations, sizes, opacities),
+        logit_opacities=opacities,
+        colors=graded.integers(COLORS[0], colors, sizes, opacities),
     )
 
 
@@ -124,13 +214,3 @@ def choose_sh_step(gaussians: Gaussians) -> float:
 def _nonzero(quats: NDArray[np.float64]) -> NDArray[np.float64]:
     """Zero quaternions, which renderers take for no rotation, as the identity."""
     return np.where((quats == 0).all(axis=1, keepdims=True), [1.0, 0.0, 0.0, 0.0], quats)
-
-
-def _rounded(values: NDArray[np.floating], step: float | NDArray[np.floating]) -> NDArray[np.int32]:
-    units = np.rint(values.astype(np.float64) / step)
-    if np.abs(units).max(initial=0) >= 1 << 31:
-        raise ValueError(
-            f"a step of {np.min(step):g} is too small for values up to {np.abs(values).max():g}: "
-            "at most 2^31 steps fit; use a larger one."
-        )
-    return units.astype(np.int32)

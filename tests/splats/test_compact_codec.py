@@ -34,7 +34,7 @@ from splats.scene import SplatScene
 from vq.asset import AssetError, AssetWriter, concatenate, constant, open_asset, stack
 
 CPU = torch.device("cpu")
-STEPS = Precision(2.0**-6, 0.1, 0.05, 0.3, 0.08, 0.05)
+STEPS = Precision(2.0**-6, 0.1, 0.05, 0.3, 0.08, 0.05, area=0.004)
 
 
 def bumpy_ball(count: int, *, seed: int = 0) -> Gaussians:
@@ -186,53 +186,24 @@ def test_every_longer_prefix_looks_better(compressor: Compressor, tmp_path: Path
         FwaFormat().open(cut)
 
 
-@pytest.fixture(scope="module")
-def crowd() -> Gaussians:
-    """So many that they are grouped, three quarters of them hardly to be seen."""
-    ball = bumpy_ball(32_000)
-    faint = torch.arange(32_000) % 4 != 0
-    ball.logit_opacities[faint] -= 3.5
-    return ball
-
-
-def test_groups_of_similar_weight_have_their_own_grids(crowd: Gaussians, tmp_path: Path) -> None:
-    """Files hold exactly what was judged, and what hardly shows is coarser."""
-    compressor = Compressor(judge_without_photos(SplatScene(crowd)), antialiased=False)
+def test_files_hold_what_was_judged(compressor: Compressor, tmp_path: Path) -> None:
+    """Bit by bit, all but the harmonics, which the coder rounds in its own way."""
     data, allocation = compressor.fit_error(2e-5, Goal())
     path = tmp_path / "a.fwa"
     path.write_bytes(data)
     found = load(path)
-    expected = allocation.rounded(crowd[allocation.kept]).gaussians
-    assert compressor.judge.error(found) < 2.3e-5
+    expected = rounded(compressor.gaussians[allocation.kept], allocation.precision).gaussians
     for name in ("means", "log_scales", "quats", "logit_opacities", "sh0"):
         ours, theirs = (rows_in_order(getattr(g, name), g) for g in (found, expected))
         assert torch.equal(ours, theirs), name
-    colors = [precision.color for precision in allocation.precisions]
-    assert len(colors) == 4 and colors == sorted(colors) and colors[-1] > 1.5 * colors[0]
-    assert len({p.position for p in allocation.precisions}) == 1
     with open_asset(path) as asset:
-        assert list(asset.sizes)[1:] == [*(f"set{i}" for i in range(5)), "sh"]
+        assert list(asset.sizes)[1:] == ["set0", "set1", "sh"]
 
 
 def rows_in_order(values: Tensor, gaussians: Gaussians) -> Tensor:
     """Rows of `values` sorted by all that is exact in a file of `gaussians`."""
     keys = torch.cat([gaussians.means, gaussians.log_scales, gaussians.sh0[:, 0]], 1).numpy()
     return values[torch.from_numpy(np.lexsort(keys.T))]
-
-
-def test_every_prefix_of_a_grouped_scene_opens(crowd: Gaussians, tmp_path: Path) -> None:
-    """Layer by layer nearer to the scene."""
-    judge = judge_without_photos(SplatScene(crowd))
-    path = tmp_path / "a.fwa"
-    whole = Compressor(judge, antialiased=False).write(path, Goal()).path.read_bytes()
-    with open_asset(path) as asset:
-        ends = np.cumsum(list(asset.sizes.values()))[1:] + 8
-    errors = []
-    for end in ends:
-        path.write_bytes(whole[:end])
-        source = FwaFormat().open_prefix(path)
-        errors.append(judge.error(next(iter(source.chunks(source.num_primitives)))))
-    assert errors == sorted(errors, reverse=True) and errors[-1] < 0.01 * errors[0]
 
 
 def test_prefixes_of_scenes_without_harmonics_open(tmp_path: Path) -> None:
@@ -286,7 +257,7 @@ def test_training_rounds_to_what_the_file_holds() -> None:
     in_file = quantize(gaussians.transformed(to_file), STEPS.steps)
     again = quantize(once.transformed(to_file), STEPS.steps)
     for name, units in vars(in_file).items():
-        different = (units != getattr(again, name)).any(axis=1).mean()
+        different = (units != getattr(again, name)).any(dim=1).double().mean()
         # Ties of float32, and vectors at the edge of the canonical cell; worst observed 0.4 %.
         assert different <= 0.01, name
     torch.testing.assert_close(once.quats.norm(dim=1), gaussians.quats.norm(dim=1))

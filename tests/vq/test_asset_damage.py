@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def small() -> bytes:
 def test_every_flipped_bit_is_noticed() -> None:
     """Magic, version, lengths, digests, header, gap and section: checksums cover every byte."""
     data = small()
-    assert -len(json.dumps(split(data)[0], separators=(",", ":"))) % 8, "no gap to damage"
+    assert -struct.unpack_from("<I", data, 12)[0] % 8, "no gap to damage"
     for place in range(len(data)):
         for bit in range(8):
             broken = bytearray(data)
@@ -42,8 +42,8 @@ def test_every_truncation_and_extension_is_noticed() -> None:
     for end in range(len(data)):
         with pytest.raises(AssetError):
             open_asset(data[:end])
-    for end in range(len(data) - 12 - 8, len(data)):
-        assert not open_asset(data[:end], allow_prefix=True).available("a") or end == len(data)
+    for end in range(32 + struct.unpack_from("<I", data, 12)[0], len(data)):
+        assert not open_asset(data[:end], allow_prefix=True).available("a")
     for allow_prefix in (False, True):
         with pytest.raises(AssetError, match=f"byte {len(data)}: 3 bytes follow the end"):
             open_asset(data + b"abc", allow_prefix=allow_prefix)
@@ -147,6 +147,21 @@ for _ in range(60):
         (replaced("arrays", "means", "step", by=["1"]), "`step` must be a number"),
         (replaced("arrays", "means", "step", by=[10**400]), "`step` must be a number"),
         (replaced("arrays", "means", "origin", by=[1.0, 2.0]), "per column"),
+        (replaced("arrays", "k", "most", by=17), "`most` must lie in"),
+        (replaced("arrays", "k", "constant", by=0.5), "`constant` must be an integer"),
+        (replaced("arrays", "k", "constant", by=1 << 41), "bounds must lie within"),
+        (replaced("arrays", "k", "terms", by=5), "`terms` must list"),
+        (replaced("arrays", "k", "terms", 0, by=[]), "a term has the fields"),
+        (replaced("arrays", "k", "terms", 0, "factors", by=[1]), "must list pairs"),
+        (replaced("arrays", "k", "terms", 0, "factors", by=[]), "must have 1 to 8 factors"),
+        (replaced("arrays", "k", "terms", 0, "factors", by=[[0, 1]] * 9), "1 to 8 factors"),
+        (replaced("arrays", "k", "terms", 0, "factors", by=[[3, 1]]), "does not have"),
+        (replaced("arrays", "k", "terms", 0, "factors", by=[[-1, 1]]), "not be negative"),
+        (replaced("arrays", "k", "terms", 0, "factors", by=[[0, 1 << 24]]), "factors must lie"),
+        (replaced("arrays", "k", "terms", 0, "high", by=-(1 << 19)), "at most its `high`"),
+        (replaced("arrays", "k", "inputs", by=[LEAF]), "`coarseness` takes int32"),
+        (replaced("arrays", "shifted", "exponent", by=61), "must lie within 60"),
+        (replaced("arrays", "shifted", "inputs", 0, by=LEAF), "`shift` takes float32"),
         (replaced("arrays", "deep", by=DEEP), "nested deeper"),
         (replaced("provenance", by={"text": "\ud800"}), "half a surrogate"),
         (replaced("provenance", by={"number": float("nan")}), "NaN, which is no JSON number"),
@@ -172,6 +187,14 @@ def test_wrong_headers_are_named(edit: Callable[[dict[str, Any]], None], message
         (b'{"kind":1,"kind":1}', "a key twice"),
         (b"1" * 5000, "no JSON"),
         (b"1e999", "beyond float64"),
+        (b"x", "cut off"),
+        (b"x\x9c nothing", "compressed header is damaged"),
+        (zlib.compress(b"{}")[:-1], "cut off"),
+        (zlib.compress(b"{}")[:-4] + b"\0\0\0\0", "compressed header is damaged"),
+        (zlib.compress(b"{}") + b"x", "bytes follow"),
+        (zlib.compress(b"{}"), "must hold"),
+        (zlib.compress(b" " * (1 << 20) + b"{}"), "at most 1048576 are read"),
+        (zlib.compress(b"0" * (1 << 28)), "at most 1048576 are read"),
     ],
 )
 def test_headers_that_are_no_json_are_refused(text: bytes, message: str) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import struct
 import tomllib
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.asset_files import header_text
 from vq.asset import (
     AssetWriter,
     add,
+    coarseness,
     columns,
     concatenate,
     constant,
@@ -25,9 +28,11 @@ from vq.asset import (
     open_asset,
     reshape,
     scale,
+    shift,
     stack,
 )
 from vq.asset.operations import OPERATIONS
+from vq.sets.coarsening import Coarsening, Term
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 PAGE = (REPOSITORY / "docs" / "asset-format.md").read_text()
@@ -40,7 +45,7 @@ def read_by_the_page(data: bytes) -> dict[str, NDArray[Any]]:
     assert version == 1 and file_bytes == len(data)
     text = data[32 : 32 + header_bytes]
     assert data[24:32] == hashlib.blake2b(data[:24] + text, digest_size=8).digest()
-    header = json.loads(text)
+    header = json.loads(zlib.decompress(text) if text[:1] == b"x" else text)
     sections, end = {}, 32 + header_bytes
     for entry in header["sections"]:
         start = math.ceil(end / 8) * 8
@@ -86,6 +91,15 @@ def evaluate(node: dict[str, Any], sections: dict[str, bytes]) -> NDArray[Any]:
             return np.concatenate(inputs, axis=-1)
         case "reshape":
             return inputs[0].reshape(node["shape"])
+        case "coarseness":
+            total = np.full(len(inputs[0]), node["constant"], np.int64)
+            for term in node["terms"]:
+                found = sum(f * inputs[0][:, c].astype(np.int64) for c, f in term["factors"])
+                total += np.clip(found, term["low"], term["high"])
+            return np.clip(total // 65536, 0, node["most"]).astype(np.uint8)
+        case "shift":
+            factors = 2.0 ** (inputs[1].astype(int) + node["exponent"])
+            return (inputs[0] * factors[:, None]).astype(np.float32)
     raise AssertionError(node)
 
 
@@ -104,9 +118,14 @@ def test_a_reader_made_from_the_page_agrees() -> None:
     wide = concatenate(columns(floats, 1, 4), constant(0.5, "float32", (30, 1)))
     writer.array("layers", stack(floats, wide, floats))
     writer.array("wide", reshape(wide, (3, 40)))
+    terms = (Term((("1", 90), ("3", -70)), low=-60_000, high=50_000), Term((("0", 200),)))
+    k = coarseness(integers, Coarsening(4, 1 << 17, 0, terms))
+    writer.array("k", k)
+    writer.array("shifted", shift(floats, k, exponent=-3))
     data = writer.to_bytes()
     expected = read_by_the_page(data)
-    used = {name for name in OPERATIONS if f'"op":"{name}"'.encode() in data}
+    text = header_text(data).decode()
+    used = {name for name in OPERATIONS if f'"op":"{name}"' in text}
     assert used == set(OPERATIONS)
     for name, array in open_asset(data).arrays().items():
         assert array.dtype == expected[name].dtype and array.shape == expected[name].shape

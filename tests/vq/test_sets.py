@@ -12,6 +12,7 @@ import pytest
 from vq import sets
 from vq.contract import CodecError
 from vq.sets import codec, columns, container, neighbors, points
+from vq.sets.coarsening import Coarsening, Term
 from vq.sets.morton import morton_order
 
 needs_native = pytest.mark.skipif(codec._native is None, reason="vq._native is not built")
@@ -38,6 +39,70 @@ def records(positions: np.ndarray, values: Columns) -> np.ndarray:
     """Rows of everything, in sorted order."""
     rows = np.column_stack([positions, *values.values()]).astype(np.int64)
     return rows[np.lexsort(rows.T)]
+
+
+BY_ITSELF = Coarsening(5, 3 << 16, own=-700)
+BY_OTHERS = Coarsening(6, 2 << 16, terms=(Term((("size", 1000),), low=-3 << 16),))
+RULES = {"size": BY_ITSELF, "first": BY_OTHERS, "second": BY_OTHERS}
+
+
+def make_coarse_set(count: int) -> tuple[np.ndarray, Columns]:
+    """Columns that keep to `RULES`: k from 0 to their most."""
+    rng = np.random.default_rng(2)
+    positions = rng.integers(0, 60, (count, 3)).astype(np.int32)
+    found: Columns = {}
+    for name, rule in RULES.items():
+        numbers = rng.integers(-900, 900, count) + 10 * positions[:, 0]
+        known = {parent: found[parent].astype(np.int64) for parent in rule.parents}
+        k = rule.coarseness(rule.base(known), numbers)
+        found[name] = (np.rint(numbers / 2.0**k).astype(np.int64) << k).astype(np.int32)
+    return positions, found
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("count", [0, 1, 2, 13, 500])
+def test_coarse_columns_come_back(preset: str, count: int) -> None:
+    positions, values = make_coarse_set(count)
+    data = sets.encode(positions, values, coarsenings=RULES, preset=preset)
+    found, columns_found = sets.decode(data)
+    np.testing.assert_array_equal(records(found, columns_found), records(positions, values))
+    assert sets.encode(found, columns_found, coarsenings=RULES, preset=preset) == data
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_zeros_that_are_known_cost_nothing(preset: str) -> None:
+    """Columns cost what they hold in their steps, and less than without the rules."""
+    positions, values = make_coarse_set(3000)
+    told = sets.breakdown(sets.encode(positions, values, coarsenings=RULES, preset=preset))
+    untold = sets.breakdown(sets.encode(positions, values, preset=preset))
+    k = BY_OTHERS.coarseness(BY_OTHERS.base({"size": values["size"].astype(np.int64)}), 0)
+    for name in ("first", "second"):
+        assert told[name] < 0.95 * untold[name]
+        # Numbers that span 2400, in steps of 2^k.
+        assert 8 * told[name] / 3000 < np.log2(2400) - k.mean() + 0.5
+
+
+def test_rules_that_columns_break_are_refused() -> None:
+    positions, values = make_coarse_set(40)
+
+    def encode(name: str, rule: Coarsening, **changed: np.ndarray) -> bytes:
+        return sets.encode(positions, values | changed, coarsenings={**RULES, name: rule})
+
+    with pytest.raises(ValueError, match=r"`columns\['first'\]` must hold multiples of 2\^k"):
+        encode("first", BY_OTHERS, first=values["first"] + 1)
+    with pytest.raises(ValueError, match=r"`coarsenings\['size'\]` must name earlier columns"):
+        encode("size", BY_OTHERS)
+    with pytest.raises(ValueError, match="of at most 32 bits"):
+        encode("first", BY_OTHERS, size=values["size"].astype(np.int64))
+    for wrong, message in (
+        (Coarsening(17, 0), "`most` must lie"),
+        (Coarsening(3, 0, own=1 << 24), "factors must lie"),
+        (Coarsening(3, 1 << 40), "bounds must lie"),
+        (Coarsening(3, 0, terms=(Term(()),)), "1 to 8 factors"),
+        (Coarsening(3, 0, terms=(Term((("size", 1),), low=2, high=1),)), "`low` must be at most"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            encode("first", wrong)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -82,16 +147,22 @@ def test_bytes_do_not_depend_on_kernels_or_threads(
     monkeypatch.setattr(container, "BLOCK_POINTS", 20)
     positions, values = make_set(50)
     del values["wide"]
+    coarse_positions, coarse = make_coarse_set(50)
     threads = codec._native.num_threads()
     try:
         for count in (1, 3):
             codec._native.set_num_threads(count)
             data = sets.encode(positions, values, preset=preset)
             found = sets.decode(data)
+            coarse_data = sets.encode(coarse_positions, coarse, coarsenings=RULES, preset=preset)
             for module in (codec, columns, neighbors, points):
                 monkeypatch.setattr(module, "_native", None)
             assert sets.encode(positions, values, preset=preset) == data
             np.testing.assert_array_equal(records(*sets.decode(data)), records(*found))
+            again = sets.encode(coarse_positions, coarse, coarsenings=RULES, preset=preset)
+            assert again == coarse_data
+            back = records(*sets.decode(coarse_data))
+            np.testing.assert_array_equal(back, records(coarse_positions, coarse))
             monkeypatch.undo()
             monkeypatch.setattr(container, "BLOCK_POINTS", 20)
     finally:
@@ -146,9 +217,11 @@ def test_unfit_arguments_are_refused() -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_damage_raises_and_never_crashes(preset: str) -> None:
-    positions, values = make_set(25)
-    whole = sets.encode(positions, values, preset=preset)
+@pytest.mark.parametrize("coarse", [False, True])
+def test_damage_raises_and_never_crashes(preset: str, coarse: bool) -> None:
+    positions, values = make_coarse_set(25) if coarse else make_set(25)
+    rules = RULES if coarse else None
+    whole = sets.encode(positions, values, coarsenings=rules, preset=preset)
     rng = np.random.default_rng(0)
     outcomes = {True: 0, False: 0}
     for _ in range(300):

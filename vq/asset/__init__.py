@@ -10,6 +10,7 @@ from .graph import (
     Coded,
     Node,
     add,
+    coarseness,
     columns,
     concatenate,
     constant,
@@ -17,6 +18,7 @@ from .graph import (
     linear,
     reshape,
     scale,
+    shift,
     stack,
 )
 from .header import Header, Section
@@ -45,6 +47,7 @@ __all__ = [
     "Section",
     "SetCodec",
     "add",
+    "coarseness",
     "columns",
     "concatenate",
     "constant",
@@ -54,5 +57,6 @@ __all__ = [
     "reshape",
     "scale",
     "set_order",
+    "shift",
     "stack",
 ]

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..sets.coarsening import Coarsening
 from .array_type import ArrayType
 from .errors import HeaderError
 from .layout import MAX_NODES
 from .operations import (
     OPERATIONS,
+    CoarsenessOperation,
     Columns,
     Concatenate,
     Constant,
@@ -18,6 +20,7 @@ from .operations import (
     Linear,
     Operation,
     Reshape,
+    Shift,
     Stack,
     Sum,
 )
@@ -137,6 +140,16 @@ def concatenate(*nodes: Node) -> Apply:
 def reshape(node: Node, shape: tuple[int, ...]) -> Apply:
     """The same elements in another shape."""
     return apply(Reshape(shape), node)
+
+
+def coarseness(node: Node, rule: Coarsening) -> Apply:
+    """k of a rule from the columns of integers [N, c], which it names by their number."""
+    return apply(CoarsenessOperation(rule), node)
+
+
+def shift(rows: Node, k: Node, *, exponent: int = 0) -> Apply:
+    """Row i of `rows` [N, ...] times 2^(k[i] + exponent)."""
+    return apply(Shift(exponent), rows, k)
 
 
 def walk(node: Node) -> Iterator[Node]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from .layout import (
 )
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-/]{0,63}", re.ASCII)
+_ZLIB = b"x"  # how a zlib stream of the usual window begins, and JSON never does
 _FIELDS = {"kind", "frame", "properties", "provenance", "sections", "arrays"}
 
 
@@ -70,19 +72,19 @@ class Header:
             ],
             "arrays": {name: node.to_json() for name, node in self.arrays.items()},
         }
-        data = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-        parse_header(data)  # whatever is written can be read
-        return data
+        text = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+        parse_header(text)  # whatever is written can be read
+        return min(text, zlib.compress(text, 9), key=len)
 
 
 def parse_header(data: bytes) -> Header:
-    """The header in `data`.
+    """The header in `data`, JSON as it is or compressed by zlib.
 
     Raises:
         HeaderError: No strict JSON, a field that is missing, unknown or of the wrong type, or a
             bound exceeded.
     """
-    value = _parse_json(data)
+    value = _parse_json(_decompressed(data) if data[:1] == _ZLIB else data)
     if not isinstance(value, dict) or value.keys() != _FIELDS:
         found = sorted(value) if isinstance(value, dict) else value
         raise HeaderError(f"the header must hold {sorted(_FIELDS)}, got {found!r:.120}.")
@@ -144,6 +146,19 @@ def _name(value: Any, field_name: str) -> str:
             f"got {value!r:.80}."
         )
     return value
+
+
+def _decompressed(data: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    try:
+        text = stream.decompress(data, MAX_HEADER_BYTES + 1)
+    except zlib.error as error:
+        raise HeaderError(f"the compressed header is damaged: {error}.") from None
+    if len(text) <= MAX_HEADER_BYTES and not stream.eof:
+        raise HeaderError("the compressed header is cut off.")
+    if stream.unused_data:
+        raise HeaderError("bytes follow the compressed header.")
+    return text
 
 
 def _parse_json(data: bytes) -> Any:

@@ -1,9 +1,9 @@
 """What may stand between coded sections and an array.
 
 Every operation knows the type of its result from the types of its inputs, so that a whole graph is
-checked, and its memory counted, before anything is decoded. The arithmetic is integer, a copy, or
-one float64 multiplication and one addition per element, each rounded by itself as IEEE 754 says:
-the same file gives the same bits everywhere.
+checked, and its memory counted, before anything is decoded. The arithmetic is integer, a copy, a
+multiplication by a power of two, or one float64 multiplication and one addition per element, each
+rounded by itself as IEEE 754 says: the same file gives the same bits everywhere.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..sets.coarsening import MAX_FACTORS, Coarsening, Term, check
 from ..transforms.exact import exact_product
 from .array_type import ArrayType
 from .errors import HeaderError
@@ -350,13 +351,119 @@ class Reshape(Operation):
         return inputs[0].reshape(self.shape)
 
 
+@dataclass(frozen=True)
+class CoarsenessOperation(Operation):
+    """k of a `vq.sets.coarsening` that the columns of [N, c] integers decide, uint8 [N]."""
+
+    rule: Coarsening
+    """Columns are named by their number; without `own`."""
+    name: ClassVar[str] = "coarseness"
+    fields: ClassVar[tuple[str, ...]] = ("most", "constant", "terms")
+    num_inputs: ClassVar[tuple[int, int]] = (1, 1)
+
+    @classmethod
+    def from_json(cls, node: dict[str, Any]) -> CoarsenessOperation:
+        """See `Operation`."""
+        terms = node["terms"]
+        if not isinstance(terms, list) or len(terms) > MAX_FACTORS:
+            raise HeaderError(f"`terms` must list at most {MAX_FACTORS} terms, got {terms!r:.60}.")
+        most, constant = (_integer(node[name], name) for name in ("most", "constant"))
+        rule = Coarsening(most, constant, 0, tuple(map(_term, terms)))
+        try:
+            check(rule)
+        except ValueError as error:
+            raise HeaderError(f"coarseness: {error}") from None
+        return cls(rule)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Operation`."""
+        terms = [
+            {
+                "factors": [[int(column), factor] for column, factor in term.factors],
+                "low": term.low,
+                "high": term.high,
+            }
+            for term in self.rule.terms
+        ]
+        return {"most": self.rule.most, "constant": self.rule.constant, "terms": terms}
+
+    def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
+        """See `Operation`."""
+        (kind,) = inputs
+        if kind.dtype != "int32" or len(kind.shape) != 2:
+            raise HeaderError(f"`coarseness` takes int32 [N, c], got {kind}.")
+        if any(int(name) >= kind.shape[1] for name in self.rule.parents):
+            raise HeaderError(f"`coarseness` asks for columns that {kind} does not have.")
+        return ArrayType("uint8", kind.shape[:1])
+
+    def apply(self, inputs: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
+        """See `Operation`."""
+        (rows,) = inputs
+        found = np.empty(len(rows), np.uint8)
+        for part in _chunks(rows):
+            known = {name: rows[part, int(name)].astype(np.int64) for name in self.rule.parents}
+            found[part] = self.rule.coarseness(self.rule.base(known), np.int64(0))
+        return found
+
+
+@dataclass(frozen=True)
+class Shift(Operation):
+    """Each row of float32 numbers times a power of two of its own: 2^(k + exponent)."""
+
+    exponent: int
+    name: ClassVar[str] = "shift"
+    fields: ClassVar[tuple[str, ...]] = ("exponent",)
+    num_inputs: ClassVar[tuple[int, int]] = (2, 2)
+
+    @classmethod
+    def from_json(cls, node: dict[str, Any]) -> Shift:
+        """See `Operation`."""
+        exponent = _integer(node["exponent"], "exponent")
+        if abs(exponent) > _MAX_EXPONENT:
+            raise HeaderError(f"`exponent` must lie within {_MAX_EXPONENT}, got {exponent}.")
+        return cls(exponent)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Operation`."""
+        return {"exponent": self.exponent}
+
+    def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
+        """See `Operation`."""
+        rows, k = inputs
+        if rows.dtype != "float32" or k.dtype != "uint8" or k.shape != rows.shape[:1]:
+            raise HeaderError(f"`shift` takes float32 [N, ...] and uint8 [N], got {rows} and {k}.")
+        return rows
+
+    def apply(self, inputs: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """See `Operation`."""
+        rows, k = inputs
+        if k.size and int(k.max()) > _MAX_EXPONENT:
+            raise HeaderError(f"a shift by 2^{k.max()}, at most 2^{_MAX_EXPONENT} is allowed.")
+        factors = np.ldexp(np.float32(1), k.astype(np.int32) + self.exponent)
+        with np.errstate(over="ignore"):
+            return rows * factors.reshape(-1, *[1] * (rows.ndim - 1))
+
+
 OPERATIONS: dict[str, type[Operation]] = {
     kind.name: kind
-    for kind in (Constant, Scale, Linear, Gather, Sum, Stack, Columns, Concatenate, Reshape)
+    for kind in (
+        Constant,
+        Scale,
+        Linear,
+        Gather,
+        Sum,
+        Stack,
+        Columns,
+        Concatenate,
+        Reshape,
+        CoarsenessOperation,
+        Shift,
+    )
 }
 """Every operation of version 1 by its name in files."""
 
-_ROWS = 1 << 16  # bounds the float64 intermediate
+_ROWS = 1 << 16  # bounds the 64-bit intermediate
+_MAX_EXPONENT = 60  # two of them are still a normal float32
 
 
 def _chunks(array: NDArray[Any]) -> list[Any]:
@@ -364,6 +471,27 @@ def _chunks(array: NDArray[Any]) -> list[Any]:
     if array.ndim == 0:
         return [...]
     return [slice(start, start + _ROWS) for start in range(0, len(array), _ROWS)]
+
+
+def _term(value: Any) -> Term:
+    if not isinstance(value, dict) or value.keys() != {"factors", "low", "high"}:
+        raise HeaderError(f"a term has the fields factors, low and high, got {value!r:.60}.")
+    pairs = value["factors"]
+    if not isinstance(pairs, list) or not all(isinstance(p, list) and len(p) == 2 for p in pairs):
+        raise HeaderError(f"`factors` must list pairs, got {pairs!r:.60}.")
+    factors = []
+    for pair in pairs:
+        column, factor = _integer(pair[0], "column"), _integer(pair[1], "factor")
+        if column < 0:
+            raise HeaderError(f"a column must not be negative, got {column}.")
+        factors.append((str(column), factor))
+    return Term(tuple(factors), _integer(value["low"], "low"), _integer(value["high"], "high"))
+
+
+def _integer(value: Any, name: str) -> int:
+    if type(value) is not int:
+        raise HeaderError(f"`{name}` must be an integer, got {value!r:.60}.")
+    return value
 
 
 def _number(value: Any, name: str) -> int | float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..contract import MAX_ITEMS, CodecError
+from ..sets.coarsening import Coarsening
 from ..sets.codec import decode, encode
 from ..sets.container import UPPER_BITS
 from ..sets.morton import morton_order
@@ -25,9 +27,16 @@ class SetCodec:
     name = "set"
     lossless = False  # the order is lost, and nothing else
 
-    def __init__(self, *, preset: Literal["small", "fast"] = "small") -> None:
-        """`preset` as in `vq.sets.codec.encode`; it does not matter for decoding."""
+    def __init__(
+        self,
+        *,
+        preset: Literal["small", "fast"] = "small",
+        coarsenings: Mapping[str, Coarsening] | None = None,
+    ) -> None:
+        """`preset` and `coarsenings` (of attributes "0", "1", ...) as in `vq.sets.codec.encode`;
+        they do not matter for decoding."""
         self.preset: Literal["small", "fast"] = preset
+        self.coarsenings = coarsenings
 
     def encode(self, array: NDArray[Any]) -> bytes:
         """See `Codec`."""
@@ -36,7 +45,8 @@ class SetCodec:
                 f"`array` must be int32 [N, 3 or more], got {array.dtype} {list(array.shape)}."
             )
         columns = {str(index): column for index, column in enumerate(array.T[3:])}
-        return encode(np.ascontiguousarray(array[:, :3]), columns, preset=self.preset)
+        positions = np.ascontiguousarray(array[:, :3])
+        return encode(positions, columns, coarsenings=self.coarsenings, preset=self.preset)
 
     def decode(self, data: bytes, *, max_items: int = MAX_ITEMS) -> NDArray[np.int32]:
         """See `Codec`."""

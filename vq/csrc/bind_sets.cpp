@@ -24,6 +24,7 @@ using ConstColumn = nb::ndarray<const uint32_t, nb::ndim<1>, nb::c_contig, nb::d
 using Column = nb::ndarray<uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Indices = nb::ndarray<int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Near = nb::ndarray<const int32_t, nb::shape<-1, kNear>, nb::c_contig, nb::device::cpu>;
+using CoarsenessBase = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using ColumnWeights = nb::ndarray<const int16_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 void require(bool condition, const char* message) {
@@ -85,6 +86,16 @@ ColumnContext column_context(const Near& neighbors, const std::vector<ConstColum
   return context;
 }
 
+ColumnContext coarsened(ColumnContext context, const CoarsenessBase& base, int64_t own, int most) {
+  if (base.size() == 0) return context;
+  require(static_cast<long>(base.size()) == context.count, "coarseness must match the values");
+  require(most >= 1 && most <= 16, "most must lie in [1, 16]");
+  context.coarseness = base.data();
+  context.own = own;
+  context.most = most;
+  return context;
+}
+
 void fill_features(Near neighbors, const std::vector<ConstColumn>& parents, ConstColumn values,
                    long stride, Indices features) {
   const std::vector<int16_t> zeros(column_features(static_cast<int>(parents.size())), 0);
@@ -99,9 +110,11 @@ void fill_features(Near neighbors, const std::vector<ConstColumn>& parents, Cons
 }
 
 nb::bytes column_to_bytes(Near neighbors, const std::vector<ConstColumn>& parents,
-                          ColumnWeights weights, int bits, ConstColumn values) {
+                          ColumnWeights weights, int bits, CoarsenessBase coarseness, int64_t own, int most,
+                          ConstColumn values) {
   const ColumnContext context =
-      column_context(neighbors, parents, weights, bits, values.shape(0));
+      coarsened(column_context(neighbors, parents, weights, bits, values.shape(0)), coarseness,
+                own, most);
   std::vector<uint8_t> data;
   {
     nb::gil_scoped_release release;
@@ -111,9 +124,11 @@ nb::bytes column_to_bytes(Near neighbors, const std::vector<ConstColumn>& parent
 }
 
 bool column_from_bytes(nb::bytes data, Near neighbors, const std::vector<ConstColumn>& parents,
-                       ColumnWeights weights, int bits, Column values) {
+                       ColumnWeights weights, int bits, CoarsenessBase coarseness, int64_t own, int most,
+                       Column values) {
   const ColumnContext context =
-      column_context(neighbors, parents, weights, bits, values.shape(0));
+      coarsened(column_context(neighbors, parents, weights, bits, values.shape(0)), coarseness,
+                own, most);
   const auto* begin = static_cast<const uint8_t*>(data.data());
   const size_t size = data.size();
   nb::gil_scoped_release release;
@@ -134,9 +149,11 @@ void bind_sets(nb::module_& m) {
   m.def("column_features", &fill_features, "neighbors"_a, "parents"_a, "values"_a, "stride"_a,
         "features"_a, "Fill features with the inputs of the prediction of every stride-th value.");
   m.def("encode_column", &column_to_bytes, "neighbors"_a, "parents"_a, "weights"_a, "bits"_a,
-        "values"_a, "One column of values below 2^bits as bytes.");
+        "coarseness"_a, "own"_a, "most"_a, "values"_a,
+        "One column of values below 2^bits as bytes; coarseness [N] or [0], see ColumnContext.");
   m.def("decode_column", &column_from_bytes, "data"_a, "neighbors"_a, "parents"_a, "weights"_a,
-        "bits"_a, "values"_a, "Fill values [N]; False if no encoder wrote the bytes.");
+        "bits"_a, "coarseness"_a, "own"_a, "most"_a, "values"_a,
+        "Fill values [N]; False if no encoder wrote the bytes.");
 }
 
 }  // namespace fieldwright

@@ -118,9 +118,9 @@ class ColumnCoder {
   bool run(uint32_t* values, const Failed& failed) {
     for (long i = 0; i < c_.count; ++i) {
       gather(c_, i, values, s_);
-      guess();
+      guess(i);
       set_contexts(i);
-      values[i] = code(values[i]);
+      values[i] = code(i, values[i]);
       for (int g = 0; g < kGuesses; ++g) {
         const int64_t value = kUnit * static_cast<int64_t>(values[i]);
         const int64_t error = std::abs(value - guesses_[g].center);
@@ -132,7 +132,14 @@ class ColumnCoder {
   }
 
  private:
-  void guess() {
+  // How many lower bits of value i are zero, if its others are those of `upper`.
+  int coarseness(long i, int64_t upper) const {
+    if (c_.coarseness == nullptr) return 0;
+    const int64_t total = c_.coarseness[i] + c_.own * (upper >> c_.most << c_.most);
+    return static_cast<int>(std::clamp<int64_t>(total >> 16, 0, c_.most));
+  }
+
+  void guess(long i) {
     const int64_t end = int64_t{kUnit} << c_.bits;
     const int32_t* f = s_.features;
     int64_t sum = 0;
@@ -143,6 +150,8 @@ class ColumnCoder {
     guesses_[2].center = f[kAlikeMean];
     guesses_[3].center = f[kNearest];
     guesses_[4].center = f[kFirstAlike];
+    k_ = coarseness(i, guesses_[0].center / kUnit);
+    half_ = c_.own == 0 ? half_step() : kUnit / 2;
     situations_[0] = log_bucket(s_.spread);
     situations_[1] = log_bucket(s_.alike_spread);
     situations_[2] = log_bucket(std::abs(guesses_[0].center - guesses_[2].center));
@@ -150,9 +159,9 @@ class ColumnCoder {
       int64_t error = 0;
       for (int s = 0; s < 3; ++s) error += errors_[3 * g + s].mean[situations_[s]];
       // E|x| = 2 ln 2 scale: 355 = 256 * 1.386 logits per mean error; an eighth for rounding.
-      guesses_[g].slope = int64_t{355} * 16 * 65536 / (error / 3 + 32);
-      guesses_[g].low = guesses_[g].cumulative(-kUnit / 2, model_.tables());
-      guesses_[g].high = guesses_[g].cumulative(end - kUnit / 2, model_.tables());
+      guesses_[g].slope = int64_t{355} * 16 * 65536 / (error / 3 + (int64_t{32} << k_));
+      guesses_[g].low = guesses_[g].cumulative(-half_, model_.tables());
+      guesses_[g].high = guesses_[g].cumulative(end - half_, model_.tables());
     }
   }
 
@@ -164,7 +173,7 @@ class ColumnCoder {
     const int32_t* f = s_.features;
     const uint32_t parent = c_.parents.empty() ? 0 : c_.parents.back()[i];
     model_.set_contexts({
-        0,
+        static_cast<uint32_t>(k_),
         coarse(guesses_[0].center, 0),
         coarse(f[kNearest], 0),
         parent,
@@ -173,21 +182,28 @@ class ColumnCoder {
     });
   }
 
-  // The value bit by bit, highest first.
-  uint32_t code(uint32_t value) {
+  int64_t half_step() const { return (int64_t{kUnit} << k_) / 2; }
+
+  // The value bit by bit, highest first, as far as it is not known to be zero.
+  uint32_t code(long i, uint32_t value) {
     uint32_t low = 0;
     for (int b = c_.bits - 1; b >= 0; --b) {
+      if (b < c_.most) {
+        k_ = coarseness(i, low);
+        half_ = half_step();
+      }
+      if (b < k_) break;
       const uint32_t middle = low + (uint32_t{1} << b);
       int given[kGuesses];
       uint32_t cuts[kGuesses];
       for (int g = 0; g < kGuesses; ++g) {
         const Guess& guess = guesses_[g];
-        cuts[g] = guess.cumulative(kUnit * static_cast<int64_t>(middle) - kUnit / 2,
+        cuts[g] = guess.cumulative(kUnit * static_cast<int64_t>(middle) - half_,
                                    model_.tables());
         const uint64_t above = guess.high - cuts[g] + 1, below = cuts[g] - guess.low + 1;
         given[g] = model_.tables().logit[above * 4096 / (above + below)];
       }
-      const int bit = model_.decide(value >> b & 1, b, given);
+      const int bit = model_.decide(value >> b & 1, std::max(0, b - k_), given);
       for (int g = 0; g < kGuesses; ++g) (bit ? guesses_[g].low : guesses_[g].high) = cuts[g];
       if (bit) low = middle;
     }
@@ -200,6 +216,8 @@ class ColumnCoder {
   Surroundings s_;
   Guess guesses_[kGuesses];
   int situations_[3];
+  int k_ = 0;  // of the value at hand; while its upper bits are unknown, by the first guess
+  int64_t half_ = kUnit / 2;  // of a step, of the finest while k is unknown: edges keep their order
 };
 
 }  // namespace

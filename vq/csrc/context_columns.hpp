@@ -13,6 +13,11 @@ struct ColumnContext {
   std::vector<const uint32_t*> parents;  // columns coded before, each [count], below 2^24
   const int16_t* weights;                // [column_features()], a linear prediction in 2^-12
   int bits;                              // values lie in [0, 2^bits), bits in [1, 24]
+  // Value i is a multiple of 2^k, k = clamp((coarseness[i] + own * upper) >> 16, 0, most), where
+  // upper is the value without its `most` lower bits; null where k is 0.
+  const int64_t* coarseness = nullptr;
+  int64_t own = 0;
+  int most = 0;
 };
 
 constexpr int kNear = 12;

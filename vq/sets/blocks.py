@@ -16,6 +16,7 @@ from jaxtyping import Int32, UInt32
 
 from ..contract import CodecError
 from . import columns, plain, points
+from .coarsening import Coarseness
 from .container import Section, SetHeader
 from .neighbors import earlier_neighbors
 
@@ -35,7 +36,22 @@ class Block:
         """What is known before a column."""
         column = header.coded_columns[index]
         parents = [self.columns[parent] for parent in column.parents]
-        return columns.ColumnContext(self.neighbors, parents, column.bits)
+        coarseness = self.coarseness(header, index)
+        return columns.ColumnContext(self.neighbors, parents, column.bits, coarseness)
+
+    def coarseness(self, header: SetHeader, index: int) -> Coarseness | None:
+        """Of a column's values, from columns that are known."""
+        column = header.coded_columns[index]
+        if column.coarsening is None:
+            return None
+        known = {
+            other.name: values.astype(np.int64) + other.minimum
+            for other, values in zip(header.coded_columns, self.columns, strict=True)
+            if other.name in column.coarsening.parents
+        }
+        base = column.coarsening.base(known) + column.coarsening.own * column.minimum
+        each = np.broadcast_to(np.asarray(base, np.int64), (len(self.points),))
+        return Coarseness(np.ascontiguousarray(each), column.coarsening.own, column.coarsening.most)
 
 
 def make_block(
@@ -71,7 +87,7 @@ def encode_column(header: SetHeader, block: Block, index: int) -> bytes:
     """The section of a column that has bits."""
     values = block.columns[index]
     if header.preset == "fast":
-        return plain.encode_column(values)
+        return plain.encode_column(values, block.coarseness(header, index))
     context = block.context(header, index)
     weights = columns.fit_weights(context, values)
     return weights.astype("<i2").tobytes() + columns.encode_column(context, weights, values)
@@ -84,7 +100,8 @@ def decode_column(
     bits = header.coded_columns[index].bits
     if header.preset == "fast":
         with _located(section):
-            return plain.decode_column(section.data, len(block.points), bits)
+            coarseness = block.coarseness(header, index)
+            return plain.decode_column(section.data, len(block.points), bits, coarseness)
     context = block.context(header, index)
     size = 2 * context.num_features
     if len(section.data) < size:

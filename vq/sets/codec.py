@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..contract import MAX_ITEMS, CodecError
 from .blocks import Block, decode_column, decode_points, encode_column, encode_points, make_block
+from .coarsening import Coarsening, check
 from .columns import MAX_BITS, MAX_PARENTS
 from .container import (
     DTYPES,
@@ -42,6 +43,7 @@ def encode(
     columns: Mapping[str, NDArray[Any]],
     *,
     parents: Mapping[str, Sequence[str]] | None = None,
+    coarsenings: Mapping[str, Coarsening] | None = None,
     preset: str = "small",
 ) -> bytes:
     """A set of points as bytes; the order of the points is not kept.
@@ -52,15 +54,18 @@ def encode(
             tell something about others should stand before them.
         parents: Names of up to 16 earlier columns that predict a column, the most telling last;
             columns that are not named here are predicted from the three before them.
+        coarsenings: By name of a column which of its lower bits are zero, decided by earlier
+            columns and by its own upper bits; what is known to be zero is not coded.
         preset: "small" mixes contexts; "fast" codes Morton differences and plain columns by static
             rANS and uses no parents.
 
     Raises:
-        ValueError: A type, shape or range does not fit, or `parents` names no earlier column.
+        ValueError: A type, shape or range does not fit, `parents` or `coarsenings` name no earlier
+            column, or bits are not zero that should be.
 
     The same points in any order give the same bytes.
     """
-    header, upper, coded = _prepare(positions, columns, parents or {}, preset)
+    header, upper, coded = _prepare(positions, columns, parents or {}, coarsenings or {}, preset)
     with _threads() as each:
         blocks = list(
             each(
@@ -140,6 +145,7 @@ def _prepare(
     positions: Shaped[np.ndarray, "n 3"],
     columns: Mapping[str, NDArray[Any]],
     parents: Mapping[str, Sequence[str]],
+    coarsenings: Mapping[str, Coarsening],
     preset: str,
 ) -> tuple[SetHeader, UInt32[np.ndarray, "n 3"], list[UInt32[np.ndarray, "n"]]]:
     """Header, upper bits of the positions and coded columns, in the one order of the set."""
@@ -153,10 +159,16 @@ def _prepare(
             raise ValueError(
                 f"`columns` must be [{count}] arrays with names, got {name!r}: {values.shape}."
             )
-        [minimum], above = _from_minimum(f"columns[{name!r}]", values[:, None], MAX_BITS)
+        coarsening = coarsenings.get(name)
+        step = 1
+        if coarsening is not None:
+            _check_coarsening(name, coarsening, values, dict(list(columns.items())[:index]))
+            step = 1 << coarsening.most
+        [minimum], above = _from_minimum(f"columns[{name!r}]", values[:, None], MAX_BITS, step)
         numbers = _parent_indices(name, parents, list(columns)[:index])
         bits = int(above.max(initial=0)).bit_length()
-        found.append(ColumnHeader(name, DTYPES[_dtype_index(values)], minimum, bits, numbers))
+        dtype = DTYPES[_dtype_index(values)]
+        found.append(ColumnHeader(name, dtype, minimum, bits, numbers, coarsening))
         coded.append(above[:, 0].astype(np.uint32))
     dtype = DTYPES[_dtype_index(positions)]
     bits = int(lattice.max(initial=0)).bit_length()
@@ -169,16 +181,40 @@ def _prepare(
     return header, upper[order], [column[order] for column in coded]
 
 
+def _check_coarsening(
+    name: str, coarsening: Coarsening, values: NDArray[Any], earlier: Mapping[str, NDArray[Any]]
+) -> None:
+    """Raises ValueError where a column does not keep to its coarsening."""
+    unknown = coarsening.parents - set(earlier)
+    if unknown:
+        raise ValueError(
+            f"`coarsenings[{name!r}]` must name earlier columns, {list(earlier)}, got {unknown}."
+        )
+    check(coarsening)
+    own = values.astype(np.int64)
+    known = {parent: earlier[parent].astype(np.int64) for parent in coarsening.parents}
+    if any(column.dtype.itemsize > 4 for column in (values, *(earlier[p] for p in known))):
+        raise ValueError(f"`coarsenings[{name!r}]` must be of columns of at most 32 bits.")
+    k = coarsening.coarseness(coarsening.base(known), own)
+    wrong = np.flatnonzero(np.asarray(own >> k << k != own))
+    if len(wrong):
+        raise ValueError(
+            f"`columns[{name!r}]` must hold multiples of 2^k by its coarsening, got "
+            f"{values[wrong[0]]} at point {wrong[0]}, where k is {k[wrong[0]]}."
+        )
+
+
 def _from_minimum(
-    name: str, values: NDArray[Any], max_bits: int
+    name: str, values: NDArray[Any], max_bits: int, step: int = 1
 ) -> tuple[list[int], Int[np.ndarray, "n d"]]:
-    """The minimum of each column of [n, d] integers and what lies above it."""
+    """The minimum of each column of [n, d] integers, rounded down to a multiple of `step`, and
+    what lies above it."""
     _dtype_index(values, name)
     if len(values) == 0:
         return [0] * values.shape[1], values.astype(np.int64)
     if int(values.max()) > _MAX_VALUE or int(values.min()) < -_MAX_VALUE:
         raise ValueError(f"`{name}` must lie within 2^62, got {values.min()} to {values.max()}.")
-    minima = values.min(0).astype(np.int64)
+    minima = values.min(0).astype(np.int64) // step * step
     above = values.astype(np.int64) - minima
     if int(above.max()) >= 1 << max_bits:
         raise ValueError(
@@ -233,8 +269,10 @@ def _read_block(reader: Reader, header: SetHeader) -> dict[int, Section]:
 def _waves(columns: Sequence[ColumnHeader]) -> list[list[int]]:
     """Columns that have bits, grouped so that parents come in an earlier group."""
     depths: list[int] = []
-    for column in columns:
-        depths.append(1 + max((depths[parent] for parent in column.parents), default=-1))
+    for index, column in enumerate(columns):
+        names = column.coarsening.parents if column.coarsening else ()
+        needed = [*column.parents, *(i for i in range(index) if columns[i].name in names)]
+        depths.append(1 + max((depths[parent] for parent in needed), default=-1))
     coded = [index for index, column in enumerate(columns) if column.bits]
     return [
         [i for i in coded if depths[i] == depth] for depth in sorted({depths[i] for i in coded})

@@ -6,8 +6,12 @@ five guesses: a linear prediction with transmitted weights, the mean of the neig
 the four whose parents are most like the point's own, the nearest, and the most alike. Each guess
 is a logistic distribution whose width is the guess's average error so far in like situations. The
 value is coded bit by bit, highest first; every guess gives the logit of the bit, six
-contexts give adaptive counters, and `mixing` blends them. All arithmetic is on integers;
-divisions of sums are between non-negative numbers. Twin of the kernel in csrc/context_columns.cpp.
+contexts give adaptive counters, and `mixing` blends them. Where a `coarsening` says that the k
+lower bits of a value are zero, they are not coded, guesses are shares of steps of 2^k, k is a
+context, and bit b of a value has weights number b - k; while the upper bits that k depends on are
+unknown, k is that of the linear prediction and edges lie half a finest step below. All arithmetic
+is on integers; divisions of sums are between non-negative numbers. Twin of the kernel in
+csrc/context_columns.cpp.
 """
 
 from __future__ import annotations
@@ -16,8 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Int16, Int32, UInt32
+from jaxtyping import Int16, Int32, Int64, UInt32
 
+from .coarsening import Coarseness
 from .mixing import (
     LOGIT_MAX,
     BinaryDecoder,
@@ -58,6 +63,8 @@ class ColumnContext:
     """Columns coded before, the most telling last."""
     bits: int
     """Values lie in [0, 2^bits), 1 <= bits <= 24."""
+    coarseness: Coarseness | None = None
+    """How many lower bits of each value are zero; None where none are."""
 
     @property
     def num_features(self) -> int:
@@ -87,7 +94,12 @@ def encode_column(
     """`values` as bytes; the weights have to be sent as well."""
     if _native is not None:
         return _native.encode_column(
-            context.neighbors, context.parents, weights, context.bits, np.ascontiguousarray(values)
+            context.neighbors,
+            context.parents,
+            weights,
+            context.bits,
+            *_coarseness(context),
+            np.ascontiguousarray(values),
         )
     coder = BinaryEncoder()
     model = _ColumnModel(context, weights, coder)
@@ -105,7 +117,13 @@ def decode_column(
     if _native is not None:
         values = np.empty(count, dtype=np.uint32)
         found = _native.decode_column(
-            data, context.neighbors, context.parents, weights, context.bits, values
+            data,
+            context.neighbors,
+            context.parents,
+            weights,
+            context.bits,
+            *_coarseness(context),
+            values,
         )
         return values if found else None
     coder = BinaryDecoder(data)
@@ -116,6 +134,12 @@ def decode_column(
         if coder.truncated:
             return None
     return np.array(known, dtype=np.uint32) if coder.finished else None
+
+
+def _coarseness(context: ColumnContext) -> tuple[Int64[np.ndarray, "n"], int, int]:
+    """As the kernels take it."""
+    found = context.coarseness
+    return (np.empty(0, np.int64), 0, 0) if found is None else (found.base, found.own, found.most)
 
 
 def _features(
@@ -195,6 +219,7 @@ class _ColumnModel:
         self, context: ColumnContext, weights: Int16[np.ndarray, "f"], coder: BitCoder
     ) -> None:
         self._bits, self._weights = context.bits, weights.tolist()
+        self._coarseness = context.coarseness
         self._view = _View(context)
         self._model = ContextModel(coder, 6, _GUESSES, context.bits, len(context.neighbors))
         self._errors = [_Errors([32 << context.bits] * 32) for _ in range(3 * _GUESSES)]
@@ -203,6 +228,7 @@ class _ColumnModel:
         """Code the value of point i; `known` holds those of the points before."""
         around = self._view.surroundings(i, known)
         centers = self._centers(around.features)
+        k = self._k(i, centers[0] // _UNIT)
         situations = (
             _log_bucket(around.spread),
             _log_bucket(around.alike_spread),
@@ -211,9 +237,9 @@ class _ColumnModel:
         slopes = []
         for g in range(_GUESSES):
             error = sum(self._errors[3 * g + s].mean[situations[s]] for s in range(3))
-            slopes.append(355 * 16 * 65536 // (error // 3 + 32))
-        self._set_contexts(i, around.features, centers[0], situations[1])
-        value = self._code_bits(value, centers, slopes)
+            slopes.append(355 * 16 * 65536 // (error // 3 + (32 << k)))
+        self._set_contexts(i, around.features, centers[0], situations[1], k)
+        value = self._code_bits(i, value, centers, slopes, k)
         for g, center in enumerate(centers):
             for s, situation in enumerate(situations):
                 self._errors[3 * g + s].update(situation, 16 * abs(_UNIT * value - center))
@@ -225,11 +251,20 @@ class _ColumnModel:
         linear = max(0, min(linear, (_UNIT << self._bits) - _UNIT))
         return [linear, *(features[k] for k in (_MEAN, _ALIKE_MEAN, _NEAREST, _FIRST_ALIKE))]
 
-    def _set_contexts(self, i: int, features: list[int], linear: int, situation: int) -> None:
+    def _k(self, i: int, upper: int) -> int:
+        """How many lower bits of value i are zero, if its others are those of `upper`."""
+        if self._coarseness is None:
+            return 0
+        most = self._coarseness.most
+        return self._coarseness.at(i, upper >> most << most)
+
+    def _set_contexts(
+        self, i: int, features: list[int], linear: int, situation: int, k: int
+    ) -> None:
         drop = 4 + max(0, self._bits - 8)
         first, second = (features[_FIRST_ALIKE + a] >> drop + 1 for a in range(2))
         contexts = (
-            0,
+            k,
             linear >> drop,
             features[_NEAREST] >> drop,
             self._view.parents[-1][i] if self._view.parents else 0,
@@ -238,25 +273,32 @@ class _ColumnModel:
         )
         self._model.set_contexts(contexts)
 
-    def _code_bits(self, value: int, centers: list[int], slopes: list[int]) -> int:
+    def _code_bits(self, i: int, value: int, centers: list[int], slopes: list[int], k: int) -> int:
         cdf, logit = tables().cdf, tables().logit
+        most, own = (self._coarseness.most, self._coarseness.own) if self._coarseness else (0, 0)
+        half = (_UNIT if own else _UNIT << k) // 2  # the finest while k is unknown
 
         def cumulative(g: int, edge: int) -> int:
-            """Share of guess g below `edge` - 1/2, in 2^-28."""
-            x = (_UNIT * edge - _UNIT // 2 - centers[g]) * slopes[g] >> 16
+            """Share of guess g below `edge` by half a step, in 2^-28."""
+            x = (_UNIT * edge - half - centers[g]) * slopes[g] >> 16
             return cdf[clamp_logit(x) + LOGIT_MAX]
 
         lows = [cumulative(g, 0) for g in range(_GUESSES)]
         highs = [cumulative(g, 1 << self._bits) for g in range(_GUESSES)]
         low = 0
         for b in range(self._bits - 1, -1, -1):
+            if b < most:
+                k = self._k(i, low)
+                half = (_UNIT << k) // 2
+            if b < k:
+                break
             middle = low + (1 << b)
             cuts = [cumulative(g, middle) for g in range(_GUESSES)]
             given = []
             for below, cut, above in zip(lows, cuts, highs, strict=True):
                 upper, lower = above - cut + 1, cut - below + 1
                 given.append(logit[upper * 4096 // (upper + lower)])
-            bit = self._model.decide(value >> b & 1, b, given)
+            bit = self._model.decide(value >> b & 1, max(0, b - k), given)
             lows, highs = (cuts, highs) if bit else (lows, cuts)
             low = middle if bit else low
         return low

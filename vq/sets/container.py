@@ -3,13 +3,18 @@
 Numbers called varint hold seven bits per byte, lowest first, the top bit set on all bytes but the
 last; "folded" maps 0, -1, 1, -2, ... to 0, 1, 2, 3, ... before. In order:
 
-1. `FSET`; one byte, the version 1; one byte, the preset (an index into `PRESETS`).
+1. `FSET`; one byte, the version, 1 or, where columns have a coarsening, 2; one byte, the preset
+   (an index into `PRESETS`).
 2. Positions: one byte, their type (an index into `DTYPES`); the three minima, folded varints; one
    byte, the bits B <= 42 of the largest coordinate above its minimum.
 3. varint N, the number of points; varint, the number of columns; per column: varint length of its
    name and the name in UTF-8; one byte, its type; folded varint, its minimum; one byte, the bits
    <= 24 of its largest value above the minimum; varint, how many parents it has; their numbers,
-   varints below its own.
+   varints below its own; in version 2 its coarsening: a varint, 0 for none, 1 for that of the
+   column before, else 1 + `most`, followed by `constant` and `own` (folded varints), varint, the
+   number of terms, and per term: varint, the number of factors; per factor the number of an earlier
+   column (varint) and the factor (folded varint); one byte, 1 if the term has a lower bound plus 2
+   if it has an upper one; these (folded varints).
 4. Blocks of 2^18 points, the last one shorter. Per block, each as varint length and bytes: the
    upper B - L bits of the positions, L = max(0, B - 20); where L > 0, three columns of the lower
    L bits of x, y and z, without parents; each column that has bits.
@@ -22,15 +27,16 @@ the columns in turn, so that one set has one code.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..contract import CodecError
 from ..entropy.bits import fold, read_varint, unfold, write_varint
+from .coarsening import MAX_BOUND, MAX_COARSENESS, MAX_FACTORS, Coarsening, Term, check
 from .columns import MAX_BITS, MAX_PARENTS
 
-MAGIC, VERSION = b"FSET", 1
+MAGIC = b"FSET"
 PRESETS = ("fast", "small")
 """Names of the presets, as numbered in the bytes."""
 DTYPES = tuple(np.dtype(name) for name in ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"))
@@ -58,6 +64,8 @@ class ColumnHeader:
     """Coded values lie in [0, 2^bits); 0 where all values are alike."""
     parents: tuple[int, ...] = ()
     """Indices of earlier columns that predict this one, the most telling last."""
+    coarsening: Coarsening | None = None
+    """Which lower bits of the values are zero; None: none. Columns of lower bits have none."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +96,7 @@ class SetHeader:
         if not self.lower_bits:
             return self.columns
         lower = ColumnHeader("", np.dtype("u4"), 0, self.lower_bits)
-        moved = tuple(
-            ColumnHeader(c.name, c.dtype, c.minimum, c.bits, tuple(p + 3 for p in c.parents))
-            for c in self.columns
-        )
+        moved = (replace(c, parents=tuple(p + 3 for p in c.parents)) for c in self.columns)
         return (lower, lower, lower, *moved)
 
     @property
@@ -102,15 +107,21 @@ class SetHeader:
 
     def to_bytes(self) -> bytes:
         """Everything before the first block."""
-        parts = [MAGIC, bytes([VERSION, PRESETS.index(self.preset), DTYPES.index(self.dtype)])]
+        version = 2 if any(column.coarsening for column in self.columns) else 1
+        parts = [MAGIC, bytes([version, PRESETS.index(self.preset), DTYPES.index(self.dtype)])]
         parts += [write_varint(fold(minimum)) for minimum in self.minima]
         parts += [bytes([self.position_bits]), write_varint(self.count)]
         parts.append(write_varint(len(self.columns)))
+        names = [column.name for column in self.columns]
+        before: Coarsening | None = None
         for column in self.columns:
             name = column.name.encode()
             parts += [write_varint(len(name)), name, bytes([DTYPES.index(column.dtype)])]
             parts += [write_varint(fold(column.minimum)), bytes([column.bits])]
             parts += [write_varint(len(column.parents)), *map(write_varint, column.parents)]
+            if version == 2:
+                parts.append(_coarsening_bytes(column.coarsening, before, names))
+            before = column.coarsening
         return b"".join(parts)
 
 
@@ -135,9 +146,9 @@ class Reader:
 
     def header(self, max_items: int) -> SetHeader:
         """The header; refuses more than `max_items` coordinates and values."""
-        version = self._byte("version", VERSION)
-        if version != VERSION:
-            raise CodecError(f"version {version}, expected {VERSION}", offset=self.offset - 1)
+        version = self._byte("version", 2)
+        if version == 0:
+            raise CodecError("version 0, expected 1 or 2", offset=self.offset - 1)
         preset = PRESETS[self._byte("preset", len(PRESETS) - 1)]
         dtype = self._dtype()
         minima = (self._minimum(), self._minimum(), self._minimum())
@@ -151,7 +162,10 @@ class Reader:
             )
         columns: list[ColumnHeader] = []
         for index in range(width):
-            columns.append(self._column(index))
+            column = self._column(index)
+            if version == 2:
+                column = replace(column, coarsening=self._coarsening(columns, column))
+            columns.append(column)
         if len({column.name for column in columns}) < width:
             raise CodecError("two columns have the same name", offset=self.offset)
         return SetHeader(preset, count, dtype, minima, bits, tuple(columns))
@@ -183,6 +197,43 @@ class Reader:
         parents = tuple(self._varint("parent", index - 1) for _ in range(num_parents))
         return ColumnHeader(name, dtype, minimum, bits, parents)
 
+    def _coarsening(self, earlier: list[ColumnHeader], column: ColumnHeader) -> Coarsening | None:
+        begin = self.offset
+        form = self._varint("coarsening", 1 + MAX_COARSENESS)
+        found = None
+        if form == 1:
+            found = earlier[-1].coarsening if earlier else None
+            if found is None:
+                raise CodecError("the column before has no coarsening", offset=begin)
+        elif form:
+            constant, own = self._folded(), self._folded()
+            terms = tuple(self._term(earlier) for _ in range(self._varint("terms", MAX_FACTORS)))
+            found = Coarsening(form - 1, constant, own, terms)
+        if found is None:
+            return None
+        counted = [other for other in earlier if other.name in found.parents]
+        if any(other.dtype.itemsize > 4 for other in (*counted, column)):
+            raise CodecError("a coarsening of columns of more than 32 bits", offset=begin)
+        try:
+            check(found)
+        except ValueError as error:
+            raise CodecError(f"coarsening: {error}", offset=begin) from None
+        if column.minimum % (1 << found.most):
+            raise CodecError("a coarse column's minimum lies between its steps", offset=begin)
+        return found
+
+    def _term(self, earlier: list[ColumnHeader]) -> Term:
+        factors = []
+        for _ in range(self._varint("factors", MAX_FACTORS)):
+            index = self._varint("column of a coarsening", max(0, len(earlier) - 1))
+            if not earlier:
+                raise CodecError("a coarsening of no column", offset=self.offset)
+            factors.append((earlier[index].name, self._folded()))
+        bounds = self._byte("bounds", 3)
+        low = self._folded() if bounds & 1 else -MAX_BOUND
+        high = self._folded() if bounds & 2 else MAX_BOUND
+        return Term(tuple(factors), low, high)
+
     def _byte(self, what: str, most: int) -> int:
         if self.offset >= len(self._data):
             raise CodecError(f"the data ends before the {what}", offset=self.offset)
@@ -202,8 +253,29 @@ class Reader:
     def _dtype(self) -> np.dtype:
         return DTYPES[self._byte("type", len(DTYPES) - 1)]
 
+    def _folded(self) -> int:
+        return unfold(self._varint("folded number", 2 * MAX_BOUND))
+
     def _minimum(self) -> int:
         return unfold(self._varint("folded minimum", 2 * _MAX_MINIMUM))
+
+
+def _coarsening_bytes(
+    coarsening: Coarsening | None, before: Coarsening | None, names: list[str]
+) -> bytes:
+    if coarsening is None or coarsening == before:
+        return write_varint(int(coarsening is not None))
+    parts = [write_varint(1 + coarsening.most)]
+    parts += [write_varint(fold(number)) for number in (coarsening.constant, coarsening.own)]
+    parts.append(write_varint(len(coarsening.terms)))
+    for term in coarsening.terms:
+        parts.append(write_varint(len(term.factors)))
+        for name, factor in term.factors:
+            parts += [write_varint(names.index(name)), write_varint(fold(factor))]
+        bounds = [number for number in (term.low, term.high) if abs(number) != MAX_BOUND]
+        parts.append(bytes([(term.low != -MAX_BOUND) + 2 * (term.high != MAX_BOUND)]))
+        parts += [write_varint(fold(number)) for number in bounds]
+    return b"".join(parts)
 
 
 def write_section(data: bytes) -> bytes:
