@@ -10,7 +10,7 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -40,9 +40,9 @@ COARSE_BYTES = 0.075
 GROWTHS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2)
 CONTEXTS_UNTIL = 250_000
 """Gaussians up to which contexts are worth their time unless the caller says otherwise."""
-_ROUNDS = 10
+_ROUNDS, _TRIALS = 10, 4
 _SAMPLE = 50_000
-_NEAR, _NEAR_LARGE = 0.94, 0.8
+_NEAR, _NEAR_LARGE = 0.97, 0.8
 """Share of an allowed error with which a search is content; of large scenes a sample is seen only.
 """
 _CODED_HARMONICS = 0.7  # of their entropy, thanks to contexts
@@ -142,23 +142,13 @@ class Compressor:
     def allocation_for_error(self, wanted: float) -> Allocation:
         """The cheapest allocation whose rounded Gaussians render within `wanted` mean squared
         error of the scene."""
-        price, steepness = self.tradeoff.first_price(wanted), 1.0
         enough = _NEAR if len(self.gaussians) <= CONTEXTS_UNTIL else _NEAR_LARGE
-        best: tuple[float, float] | None = None
-        before: tuple[float, float] | None = None
-        for _ in range(4):
-            found = max(self._error(self.tradeoff.at(price)), 1e-12)
-            logger.debug("price %.3g: error %.3g, wanted %.3g", price, found, wanted)
-            if found <= wanted and (best is None or found > best[0]):
-                best = found, price
-            if enough * wanted <= found <= wanted:
-                break
-            if before is not None and found != before[0] and price != before[1]:
-                slope = math.log(found / before[0]) / math.log(price / before[1])
-                steepness = min(max(slope, 0.5), 4.0)
-            before = found, price
-            price *= min(max((0.97 * wanted / found) ** (1 / steepness), 0.05), 20.0)
-        return self.allocation(best[1] if best else price)
+        first = self.tradeoff.first_price(wanted)
+        return self.allocation(
+            _largest_price(
+                lambda price: self._error(self.tradeoff.at(price)), wanted, first, enough
+            )
+        )
 
     def _error(self, allocation: Allocation) -> float:
         """Of the scene on the grids of an allocation; of large ones a sample is rounded, whose
@@ -292,17 +282,39 @@ class Compressor:
         The coder rounds harmonics with an eye on bits, which costs error that only the decoded file
         shows: it is measured and allowed for, but for large scenes, whose coder does not do so.
         """
-        allowed = wanted
-        for remaining in (2, 1, 0):
-            allocation = self.allocation_for_error(allowed)
-            data = self.data(allocation, goal)
-            if remaining == 0 or len(allocation.kept) > CONTEXTS_UNTIL:
-                break
-            found = self.judge.error(_decoded(data, self.to_file))
-            if found <= wanted:
-                break
-            allowed *= 0.97 * wanted / found
-        return data, allocation
+        near = self.allocation_for_error(wanted)
+        if len(near.kept) > CONTEXTS_UNTIL:
+            return self.data(near, goal), near
+        files: dict[float, tuple[bytes, Allocation]] = {}
+
+        def error(price: float) -> float:
+            allocation = replace(self.allocation(price), kept=near.kept)
+            files[price] = self.data(allocation, goal), allocation
+            return self.judge.error(_decoded(files[price][0], self.to_file))
+
+        return files[_largest_price(error, wanted, near.price, _NEAR)]
+
+
+def _largest_price(
+    error: Callable[[float], float], wanted: float, price: float, enough: float
+) -> float:
+    """By secants of the logarithms, where `error`, which grows with the price, is at most `wanted`
+    and at least the share `enough` of it, or nearly so."""
+    steepness, before = 1.0, None
+    met: dict[float, float] = {}
+    for _ in range(_TRIALS):
+        found = met[price] = max(error(price), 1e-12)
+        logger.debug("price %.3g: error %.3g, wanted %.3g", price, found, wanted)
+        if enough * wanted <= found <= wanted:
+            return price
+        if before is not None and found != before[0] and price != before[1]:
+            slope = math.log(found / before[0]) / math.log(price / before[1])
+            steepness = min(max(slope, 0.5), 4.0)
+        before = found, price
+        aim = 0.5 * (1 + enough) * wanted
+        price *= min(max((aim / found) ** (1 / steepness), 0.05), 20.0)
+    within = [price for price, found in met.items() if found <= wanted]
+    return max(within, default=min(met, key=lambda price: met[price]))
 
 
 def _decoded(data: bytes, to_file: Similarity | None) -> Gaussians:

@@ -73,7 +73,7 @@ class Grid:
     def harmonics(self, gaussians: Gaussians) -> HarmonicsGrid:
         """Of Gaussians as they are now."""
         steps = self.precision.steps
-        octaves = on_grids(self._values(gaussians), steps).color_octaves(steps)
+        octaves = on_grids(self._values(gaussians), steps).harmonics_octaves(steps)
         return HarmonicsGrid.of(gaussians.shN, self.precision.harmonics, octaves)
 
     def _values(self, gaussians: Gaussians) -> Values:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vq.transforms.klt import principal_directions
 
+from ..formats.fwa_grading import Grading
 from ..formats.fwa_quantization import (
     LOG_SCALE_RANGE,
     Integers,
@@ -53,8 +54,8 @@ class Precision:
     """Of the degree-0 coefficient."""
     harmonics: float
     """Of the coefficients above degree 0, in the directions of their variance."""
-    area: float | None = None
-    """See `Steps.area`; None: all Gaussians have these steps."""
+    grading: Grading | None = None
+    """See `Steps.grading`."""
 
     @property
     def steps(self) -> Steps:
@@ -65,7 +66,7 @@ class Precision:
             self.rotation,
             self.logit_opacity,
             self.color,
-            area=self.area,
+            grading=self.grading,
         )
 
     def with_step(self, attribute: str, step: float) -> Precision:
@@ -78,8 +79,8 @@ class Precision:
 
     def moved(self, scale: float) -> Precision:
         """The same in a frame whose unit is 1 / `scale` of this one's."""
-        area = None if self.area is None else self.area * scale**2
-        return replace(self, position=self.position * scale, area=area)
+        grading = self.grading and replace(self.grading, area=self.grading.area * scale**2)
+        return replace(self, position=self.position * scale, grading=grading)
 
 
 def usual_precision(gaussians: Gaussians) -> Precision:
@@ -91,7 +92,7 @@ def usual_precision(gaussians: Gaussians) -> Precision:
         logit_opacity=1 / 3,
         color=1 / 10,
         harmonics=choose_sh_step(gaussians),
-        area=usual_area(gaussians),
+        grading=Grading(usual_area(gaussians)),
     )
 
 
@@ -147,7 +148,9 @@ def rounded(
             values = torch.cat([torch.ones_like(values[:, :1]), values], dim=1)
         parts[field] = values.reshape(getattr(gaussians, field).shape)
     if "harmonics" in attributes and gaussians.shN.numel():
-        grid = HarmonicsGrid.of(gaussians.shN, precision.harmonics, integers.color_octaves(steps))
+        grid = HarmonicsGrid.of(
+            gaussians.shN, precision.harmonics, integers.harmonics_octaves(steps)
+        )
         units = grid.coefficients(gaussians.shN)
         bits["harmonics"] = grid.bits(units)
         parts["shN"] = grid.rows(dead_zone(units), gaussians.shN)
@@ -199,8 +202,8 @@ def entropy(units: NDArray[np.integer]) -> float:
 
 @dataclass(frozen=True)
 class HarmonicsGrid:
-    """The higher harmonics, each Gaussian's in steps that follow those of its color, in the
-    directions of their variance."""
+    """The higher harmonics, each Gaussian's in steps of its own, in the directions of their
+    variance."""
 
     mean: Float[Tensor, "d"]
     """Of the rows."""

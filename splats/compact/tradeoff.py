@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int64
@@ -28,6 +28,10 @@ COARSEST = {"log_scale": 0.6, "rotation": 0.3, "logit_opacity": 1.6, "color": 0.
 """Beyond these steps errors no longer behave like those of rounding."""
 _USUAL_EXPONENT = {"position": 1.6, "harmonics": 1.6}
 _ROUNDING_EXPONENT = 2.0
+_EXPONENTS = (0.0, 0.3, 0.8)
+"""Of gradings, beside the usual one: tried for each attribute."""
+_ON_GRID = 0.02
+"""Rounding to the half of a step makes a quarter of its error, or hardly any at all."""
 _LARGE = 300_000
 _SAMPLE = 100_000
 
@@ -69,6 +73,8 @@ class Allocation:
     """The steps."""
     kept: Int64[Tensor, "M"]
     """Which Gaussians are worth their bits."""
+    price: float = 1.0
+    """Of a bit, in mean squared error."""
 
 
 class Tradeoff:
@@ -82,11 +88,12 @@ class Tradeoff:
             removes: Whether Gaussians may be left out.
         """
         self.gaussians, self._weights = judge.scene.gaussians, weights
-        usual = usual_precision(self.gaussians)
-        self.curves: Mapping[str, Curve] = {
-            name: _measure(judge, usual, name) for name in ATTRIBUTES if self._has(name)
-        }
-        self._usual = usual
+        self._usual = usual_precision(self.gaussians)
+        curves = {}
+        for name in ATTRIBUTES:
+            if self._has(name):
+                self._usual, curves[name] = _measure(judge, self._usual, name)
+        self.curves: Mapping[str, Curve] = curves
         self.removals = self._measure_removals(judge) if removes else {}
 
     def at(self, price: float) -> Allocation:
@@ -101,7 +108,7 @@ class Tradeoff:
             saved = price * bits * count - error
             if saved > best:
                 share, best = candidate, saved
-        return Allocation(precision, self.kept(share))
+        return Allocation(precision, self.kept(share), price)
 
     def kept(self, share: float) -> Int64[Tensor, "M"]:
         """The Gaussians that hold all weight but `share`."""
@@ -138,7 +145,26 @@ class Tradeoff:
         return found
 
 
-def _measure(judge: Judge, usual: Precision, name: str) -> Curve:
+def _measure(judge: Judge, usual: Precision, name: str) -> tuple[Precision, Curve]:
+    """The curve of an attribute, and the usual precision with the grading at which it is best."""
+    best, found = usual, _curve(judge, usual, name)
+    if usual.grading is None or name == "position" or len(judge.scene.gaussians) > _LARGE:
+        return best, found
+
+    def cost(curve: Curve) -> float:
+        """Bits at equal error, but for a number that is common to all."""
+        return curve.bits + found.slope / found.exponent * math.log2(max(curve.error, 1e-14))
+
+    for exponent in _EXPONENTS:
+        grading = replace(usual.grading, **{name: exponent})
+        other = replace(usual, grading=grading)
+        curve = _curve(judge, other, name)
+        if cost(curve) < cost(found):
+            best, found = other, curve
+    return best, found
+
+
+def _curve(judge: Judge, usual: Precision, name: str) -> Curve:
     """Rounds one attribute of a sample of Gaussians, whose errors add up, at two steps.
 
     Large scenes are rounded at one step: rounding errors are known to be quadratic.
@@ -154,9 +180,13 @@ def _measure(judge: Judge, usual: Precision, name: str) -> Curve:
         if not found or len(gaussians) <= _LARGE:
             error = factor * judge.error(with_rows(gaussians, sample, result.gaussians))
         found.append((step, error, factor * result.bits[name]))
-    (step, error, bits), (_, coarse_error, coarse_bits) = found
+    (step, error, bits), (coarse_step, coarse_error, coarse_bits) = found
+    assert error is not None
     exponent = _USUAL_EXPONENT.get(name, _ROUNDING_EXPONENT)
-    if coarse_error is not None and error:
-        exponent = min(max(math.log2(max(coarse_error, 1e-14) / max(error, 1e-14)), 1.0), 2.5)
     slope = max(bits - coarse_bits, 0.3 * len(gaussians))
-    return Curve(step, error or 0.0, exponent, bits, slope)
+    if coarse_error is None:
+        return Curve(step, error, exponent, bits, slope)
+    if error < _ON_GRID * coarse_error:  # the scene comes from a file with this very step
+        return Curve(coarse_step, coarse_error, exponent, coarse_bits, slope)
+    exponent = min(max(math.log2(max(coarse_error, 1e-14) / max(error, 1e-14)), 1.0), 2.5)
+    return Curve(step, error, exponent, bits, slope)

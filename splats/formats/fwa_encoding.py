@@ -31,7 +31,6 @@ from vq.asset import (
 from vq.transforms.klt import fit_klt
 
 from ..gaussians import Gaussians
-from .fwa_grading import COLORS
 from .fwa_quantization import Integers, Steps, quantize
 
 ARRAYS = ("means", "log_scales", "quats", "logit_opacities", "sh0", "shN")
@@ -139,12 +138,12 @@ def _harmonics(
     step: float,
     fast: bool,
 ) -> Node:
-    """Coefficients in steps that follow those of the color, from what `rows` hold."""
+    """Coefficients in steps that follow from what `rows` hold."""
     if not shN.numel():
         return constant(0.0, "float32", tuple(shN.shape))
     graded = steps.graded
     if graded is not None:
-        octaves = torch.cat([part.color_octaves(steps) for part in integers])
+        octaves = torch.cat([part.harmonics_octaves(steps) for part in integers])
         shN = shN * torch.exp2(-octaves)[:, None, None]
     numbers = shN.numpy()
     if fast:
@@ -156,7 +155,7 @@ def _harmonics(
     if graded is None:
         return node
     attributes = columns(rows, 3, rows.type.shape[1])
-    k = coarseness(attributes, graded.coarsenings[COLORS[0]])
+    k = coarseness(attributes, graded.harmonics)
     return shift(node, k, exponent=-graded.usual_coarseness)
 
 

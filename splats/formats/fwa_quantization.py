@@ -19,7 +19,7 @@ from torch import Tensor
 from vq.transforms.gauge import canonical_frames
 
 from ..gaussians import Gaussians
-from .fwa_grading import COLORS, OPACITY, ROTATIONS, GradedSteps
+from .fwa_grading import COLORS, HARMONICS, OPACITY, ROTATIONS, GradedSteps, Grading
 
 LOG_SCALE_RANGE = (-30.0, 30.0)
 LOGIT_RANGE = (-12.0, 12.0)
@@ -51,17 +51,16 @@ class Steps:
     """Of the opacity before the sigmoid."""
     color: float
     """Of the degree-0 coefficient; a step of an 8-bit image is 0.0139."""
-    area: float | None = None
-    """Product of the two larger standard deviations, in squared world units, of a Gaussian that has
-    these steps; what shows more has finer ones, see `fwa_grading`. None: all have these steps."""
+    grading: Grading | None = None
+    """How steps follow what a Gaussian shows; None: all have these."""
 
     @cached_property
     def graded(self) -> GradedSteps | None:
-        """How the steps depend on the Gaussian; None where they do not."""
-        if self.area is None:
+        """The rules that decoders follow; None where all Gaussians have the same steps."""
+        if self.grading is None:
             return None
         return GradedSteps(
-            self.log_scale, self.rotation, self.logit_opacity, self.color, area=self.area
+            self.log_scale, self.rotation, self.logit_opacity, self.color, self.grading
         )
 
     @property
@@ -70,7 +69,8 @@ class Steps:
         graded = self.graded
         if graded is None:
             return self
-        return Steps(self.position, *(step / graded.finest for step in graded.steps))
+        size, rotation, opacity, color = (step / graded.finest for step in graded.steps)
+        return Steps(self.position, size, rotation, opacity, color)
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,11 @@ class Integers:
         """Some of the Gaussians."""
         return Integers(**{name: value[index] for name, value in vars(self).items()})
 
-    def color_octaves(self, steps: Steps) -> Float[Tensor, "N"]:
-        """log2 of each Gaussian's step of colors over the usual one; harmonics follow it."""
-        k = self.coarseness(steps, "colors")
-        if steps.graded is None or k is None:
+    def harmonics_octaves(self, steps: Steps) -> Float[Tensor, "N"]:
+        """log2 of each Gaussian's step of harmonics over the usual one."""
+        if steps.graded is None:
             return torch.zeros(len(self.positions), device=self.positions.device)
+        k = steps.graded.coarseness(HARMONICS, self.log_scales, self.logit_opacities)
         return (k[:, 0] - steps.graded.usual_coarseness).float()
 
     def coarseness(self, steps: Steps, kind: str) -> Int64[Tensor, "N 1"] | None:

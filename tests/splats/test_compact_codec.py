@@ -28,13 +28,14 @@ from splats.compact.precision import ATTRIBUTES, Precision, rounded
 from splats.compact.refine import Refinement, refine
 from splats.formats import FormatError, load
 from splats.formats.fwa import FwaFormat
+from splats.formats.fwa_grading import Grading
 from splats.formats.fwa_quantization import quantize
 from splats.gaussians import Gaussians
 from splats.scene import SplatScene
 from vq.asset import AssetError, AssetWriter, concatenate, constant, open_asset, stack
 
 CPU = torch.device("cpu")
-STEPS = Precision(2.0**-6, 0.1, 0.05, 0.3, 0.08, 0.05, area=0.004)
+STEPS = Precision(2.0**-6, 0.1, 0.05, 0.3, 0.08, 0.05, grading=Grading(0.004))
 
 
 def bumpy_ball(count: int, *, seed: int = 0) -> Gaussians:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from splats.compact.judge import judge_without_photos
 from splats.compact.precision import Precision, rounded, usual_precision
 from splats.formats import load
 from splats.formats.fwa_encoding import SceneFacts, encode_quantized
-from splats.formats.fwa_grading import COLORS, LOG_SCALES, OPACITY, ROTATIONS
+from splats.formats.fwa_grading import COLORS, LOG_SCALES, OPACITY, ROTATIONS, Grading
 from splats.formats.fwa_quantization import (
     Integers,
     Steps,
@@ -27,7 +27,7 @@ from splats.gaussians import Gaussians
 from splats.scene import SplatScene
 from vq.asset import open_asset
 
-STEPS = Steps(2.0**-7, 0.1, 0.05, 0.3, 0.08, area=0.02)
+STEPS = Steps(2.0**-7, 0.1, 0.05, 0.3, 0.08, grading=Grading(0.02))
 FACTS = SceneFacts("RDF", False, "3dgs", {})
 
 
@@ -119,7 +119,7 @@ def test_units_of_length_change_nothing() -> None:
     """Areas are in units of the world, like positions."""
     scene = various(2000)
     larger = replace(scene, means=4 * scene.means, log_scales=scene.log_scales + math.log(4))
-    there = replace(STEPS, position=4 * STEPS.position, area=16 * 0.02)
+    there = replace(STEPS, position=4 * STEPS.position, grading=Grading(16 * 0.02))
     one, other = quantize(scene, STEPS), quantize(larger, there)
     assert torch.equal(one.positions, other.positions)
     for kind in ("logit_opacities", "colors", "rotations"):
@@ -137,10 +137,12 @@ def test_files_hold_what_was_rounded(fast: bool, tmp_path: Path) -> None:
     path = tmp_path / "a.fwa"
     path.write_bytes(writer.to_bytes())
     found = load(path)
-    expected = rounded(scene[order], Precision(*astuple(STEPS)[:5], 0.1, 0.02)).gaussians
+    expected = rounded(
+        scene[order], Precision(2.0**-7, 0.1, 0.05, 0.3, 0.08, 0.1, STEPS.grading)
+    ).gaussians
     for name in ("means", "log_scales", "quats", "logit_opacities", "sh0"):
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
-    octaves = quantize(scene[order], STEPS).color_octaves(STEPS)
+    octaves = quantize(scene[order], STEPS).harmonics_octaves(STEPS)
     away = (found.shN - scene.shN[order]).flatten(1).square().mean(dim=1).sqrt()
     in_steps = away / (0.1 * torch.exp2(octaves))
     # Uniform rounding makes 0.29; zeros where steps are wide less, dead zones a bit more.
@@ -157,7 +159,7 @@ def test_graded_steps_show_less_at_the_same_size(tmp_path: Path) -> None:
     judge = judge_without_photos(SplatScene(scene))
     usual = usual_precision(scene)
     points = []
-    for precision in (usual, replace(usual, area=None)):
+    for precision in (usual, replace(usual, grading=None)):
         for factor in (1.0, 2.0):
             fine = precision.finer(factor)
             writer, _ = encode_quantized(
