@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -125,7 +125,7 @@ class QuantizedActivation(Activation):
     def state_dict(self) -> dict[str, Any]:
         """Everything the continuation depends on besides the parameters."""
         return {
-            "precision": None if self.precision is None else asdict(self.precision),
+            "precision": self.precision and self.precision.state_dict(),
             "calibration": self.calibration,
             "estimated_bytes": self.estimated_bytes,
             "sh_error": self._sh_error,
@@ -134,7 +134,7 @@ class QuantizedActivation(Activation):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state` was taken."""
         stored = state["precision"]
-        self.precision = None if stored is None else Precision(**stored)
+        self.precision = None if stored is None else Precision.from_state_dict(stored)
         self.calibration = state["calibration"]
         self.estimated_bytes = state["estimated_bytes"]
         self._sh_error = state["sh_error"]

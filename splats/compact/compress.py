@@ -40,7 +40,7 @@ COARSE_BYTES = 0.075
 GROWTHS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2)
 CONTEXTS_UNTIL = 250_000
 """Gaussians up to which contexts are worth their time unless the caller says otherwise."""
-_ROUNDS, _TRIALS = 10, 4
+_ROUNDS, _TRIALS = 10, 6
 _SAMPLE = 50_000
 _NEAR, _NEAR_LARGE = 0.97, 0.8
 """Share of an allowed error with which a search is content; of large scenes a sample is seen only.
@@ -298,23 +298,31 @@ class Compressor:
 def _largest_price(
     error: Callable[[float], float], wanted: float, price: float, enough: float
 ) -> float:
-    """By secants of the logarithms, where `error`, which grows with the price, is at most `wanted`
-    and at least the share `enough` of it, or nearly so."""
-    steepness, before = 1.0, None
-    met: dict[float, float] = {}
+    """A price near the largest at which `error`, which grows with it but for noise, is at most
+    `wanted`; content where it is at least the share `enough` of that. By secants of logarithms."""
+    aim, found = 0.5 * (1 + enough) * wanted, dict[float, float]()
     for _ in range(_TRIALS):
-        found = met[price] = max(error(price), 1e-12)
-        logger.debug("price %.3g: error %.3g, wanted %.3g", price, found, wanted)
-        if enough * wanted <= found <= wanted:
-            return price
-        if before is not None and found != before[0] and price != before[1]:
-            slope = math.log(found / before[0]) / math.log(price / before[1])
+        found[price] = max(error(price), 1e-12)
+        logger.debug("price %.3g: error %.3g, wanted %.3g", price, found[price], wanted)
+        if enough * wanted <= found[price] <= wanted:
+            break
+        low = max((p for p, e in found.items() if e <= wanted), default=0.0)
+        high = min((p for p, e in found.items() if e > wanted and p > low), default=math.inf)
+        if low > 0 and high < math.inf:
+            share = math.log(aim / found[low]) / math.log(found[high] / found[low])
+            price = low * (high / low) ** min(max(share, 0.15), 0.85)
+            continue
+        nearest = low or high
+        other = min(
+            (p for p in found if p != nearest), default=None, key=lambda p: abs(p - nearest)
+        )
+        steepness = 1.0
+        if other is not None:
+            slope = math.log(found[nearest] / found[other]) / math.log(nearest / other)
             steepness = min(max(slope, 0.5), 4.0)
-        before = found, price
-        aim = 0.5 * (1 + enough) * wanted
-        price *= min(max((aim / found) ** (1 / steepness), 0.05), 20.0)
-    within = [price for price, found in met.items() if found <= wanted]
-    return max(within, default=min(met, key=lambda price: met[price]))
+        price = nearest * min(max((aim / found[nearest]) ** (1 / steepness), 0.05), 20.0)
+    within = [p for p, e in found.items() if e <= wanted]
+    return max(within, default=min(found))
 
 
 def _decoded(data: bytes, to_file: Similarity | None) -> Gaussians:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,6 +77,16 @@ class Precision:
     def finer(self, factor: float) -> Precision:
         """Every step divided by `factor`."""
         return replace(self, **{name: getattr(self, name) / factor for name in ATTRIBUTES})
+
+    def state_dict(self) -> dict[str, Any]:
+        """As plain numbers."""
+        return asdict(self)
+
+    @staticmethod
+    def from_state_dict(state: dict[str, Any]) -> Precision:
+        """What `state_dict` gave."""
+        grading = state["grading"]
+        return Precision(**state | {"grading": None if grading is None else Grading(**grading)})
 
     def moved(self, scale: float) -> Precision:
         """The same in a frame whose unit is 1 / `scale` of this one's."""

@@ -37,6 +37,7 @@ ARRAYS = ("means", "log_scales", "quats", "logit_opacities", "sh0", "shN")
 """What a file of kind "splats" holds: the fields of `Gaussians`, the most telling first."""
 
 _BASIS_BITS = 14
+_BASIS_ROWS = 1 << 17  # of which directions are found; more tell no more
 _MEAN_DECIMALS = 3  # a twentieth of a step; what is cut off moves into the coefficients
 
 
@@ -214,7 +215,7 @@ def _harmonics_without_contexts(
 ) -> Node:
     """Coefficients [N, K, 3] on a grid in the directions of their variance."""
     rows = shN.reshape(len(shN), -1)
-    basis = fit_klt(rows, bits=_BASIS_BITS)
+    basis = fit_klt(rows[:: -(-len(rows) // _BASIS_ROWS)], bits=_BASIS_BITS)
     basis = replace(basis, mean=np.round(basis.mean, _MEAN_DECIMALS))
     found = np.rint(basis.forward(rows) / step).astype(np.int32)
     used = max(1, 1 + int(np.flatnonzero(found.any(axis=0)).max(initial=0)))

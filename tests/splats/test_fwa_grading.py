@@ -126,7 +126,7 @@ def test_units_of_length_change_nothing() -> None:
         k, k_there = one.coarseness(STEPS, kind), other.coarseness(there, kind)
         assert k is not None and k_there is not None
         # Scales lie elsewhere between their integers, some of them coarse.
-        assert (k == k_there).double().mean() > 0.75 and (k - k_there).abs().max() <= 1
+        assert (k == k_there).double().mean() > 0.75 and (k - k_there).abs().max() <= 2
 
 
 @pytest.mark.parametrize("fast", [False, True])

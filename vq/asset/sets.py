@@ -12,9 +12,8 @@ from torch import Tensor
 
 from ..contract import MAX_ITEMS, CodecError
 from ..sets.coarsening import Coarsening
-from ..sets.codec import decode, encode
+from ..sets.codec import canonical_order, decode, encode
 from ..sets.container import UPPER_BITS
-from ..sets.morton import morton_order
 
 
 class SetCodec:
@@ -70,12 +69,8 @@ def set_order(array: NDArray[np.int32]) -> NDArray[np.int64]:
     lattice = array[:, :3].astype(np.int64)
     lattice -= lattice.min(axis=0)
     low = max(0, int(lattice.max()).bit_length() - UPPER_BITS)
-    rank = np.empty(len(array), np.int64)
-    upper = lattice >> low
-    order = morton_order(upper)
-    moves = (upper[order][1:] != upper[order][:-1]).any(axis=1)
-    if moves.all():
-        return order
-    rank[order] = np.cumsum(np.append(0, moves))
-    keys = [*array.T[3:][::-1], *(lattice & ((1 << low) - 1)).T[::-1], rank]
-    return np.lexsort(keys)
+    # By their value, which orders columns of any sign like what is coded above their minimum.
+    columns = [*array.T[3:]]
+    if low:
+        columns = [*(lattice & ((1 << low) - 1)).T, *columns]
+    return canonical_order((lattice >> low).astype(np.uint32), columns)

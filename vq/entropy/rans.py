@@ -19,6 +19,8 @@ from .body import decode_columns, encode_columns
 from .header import Header
 from .rate import rate
 
+_ROWS = 1 << 13
+
 MAX_COLUMNS = 1 << 12
 """Most columns with tables of their own."""
 
@@ -67,7 +69,11 @@ def decode(data: bytes, *, max_items: int = MAX_ITEMS) -> NDArray[Any]:
     if not header.flag:
         return decode_columns(data, offset, [header.size], header)[0].reshape(shape)
     columns = decode_columns(data, offset, [shape[0]] * shape[1], header)
-    return np.stack(columns, axis=1)
+    rows = np.empty(shape, header.dtype)
+    for begin in range(0, len(rows), _ROWS):  # as much as a cache holds
+        part = slice(begin, begin + _ROWS)
+        np.stack([column[part] for column in columns], axis=1, out=rows[part])
+    return rows
 
 
 class RansCodec:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Shaped, UInt32
+from jaxtyping import Int, Integer, Shaped, UInt32
 from numpy.typing import NDArray
 
 from ..contract import MAX_ITEMS, CodecError
@@ -177,7 +177,7 @@ def _prepare(
     if low:
         coded = [*(lattice & ((1 << low) - 1)).T.astype(np.uint32), *coded]
     upper = (lattice >> low).astype(np.uint32)
-    order = _canonical_order(upper, coded)
+    order = canonical_order(upper, coded)
     return header, upper[order], [column[order] for column in coded]
 
 
@@ -244,8 +244,8 @@ def _parent_indices(
     return tuple(earlier.index(parent) for parent in chosen)
 
 
-def _canonical_order(
-    upper: UInt32[np.ndarray, "n 3"], coded: list[UInt32[np.ndarray, "n"]]
+def canonical_order(
+    upper: UInt32[np.ndarray, "n 3"], coded: Sequence[Integer[np.ndarray, "n"]]
 ) -> Int[np.ndarray, "n"]:
     """By Morton code, then by the columns in turn."""
     order = morton_order(upper)
