@@ -13,7 +13,10 @@ from pathlib import Path
 from statistics import fmean
 
 from runs import read_metrics
-from splats.compact.compress import DEFAULT_LOSS, PHOTO_ERROR
+from splats.compact.compress import DEFAULT_LOSS, PHOTO_ERROR, Compressor, Goal
+from splats.compact.judge import error_of_loss, judge_without_photos
+from splats.formats import load
+from splats.scene import SplatScene
 
 from .command import fieldwright, real_data
 from .compact_pages import bytes_at, draw, psnr_at, series, write_tables
@@ -176,6 +179,17 @@ class _Captured:
         label = f"{self.scene.name}: rounding in the loop earns at equal size"
         yield Metric(label, earned, "dB", "higher", 0.3)
         yield from parts(self.scene.name, compact.scene)
+        yield from self._one_step_for_all()
+
+    def _one_step_for_all(self) -> Iterator[Metric]:
+        """`compress` at the first of the losses, without grading."""
+        gaussians = load(self._train("splats").folder / "scene.ply")
+        judge = judge_without_photos(SplatScene(gaussians))
+        error = error_of_loss(LOSSES[0], error=PHOTO_ERROR)
+        for name, graded in (("graded steps", True), ("one step for all", False)):
+            data, _ = Compressor(judge, False, graded=graded).fit_error(error, Goal())
+            label = f"{self.scene.name}: compress {LOSSES[0]} dB with {name}"
+            yield Metric(label, 8 * len(data) / len(gaussians), "bit", "lower", 0.05)
 
     def coding_times(self) -> Iterator[Metric]:
         """Seconds of `compress` on the vanilla scene, and of reading what it wrote."""

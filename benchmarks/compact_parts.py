@@ -13,6 +13,7 @@ from splats.formats import load
 from vq import plan, sets
 from vq.asset import SetCodec, open_asset, set_order
 from vq.asset.vectors import neighbors_of
+from vq.sets.coarsening import Coarsening
 
 from .metric import Metric
 
@@ -23,16 +24,17 @@ def parts(scene: str, path: Path) -> Iterator[Metric]:
     """Each part switched off in turn, everything else equal."""
     gaussians = load(path)
     count = len(gaussians)
-    matrix, order = _matrix(path)
+    matrix, order, coarsenings = _matrix(path)
     label = f"{scene}: coding a compact scene"
 
     def row(name: str, num_bytes: float) -> Metric:
         return Metric(f"{label}: {name}", 8 * num_bytes / count, "bit", "lower", 0.05)
 
-    small = SetCodec().encode(matrix)
-    fast = SetCodec(preset="fast").encode(matrix)
+    small = SetCodec(coarsenings=coarsenings).encode(matrix)
+    fast = SetCodec(preset="fast", coarsenings=coarsenings).encode(matrix)
     yield row("set with contexts", len(small))
     yield row("set without contexts", len(fast))
+    yield row("set whose decoder does not know the steps", len(SetCodec().encode(matrix)))
     names = ("x", "y", "z", "scale 1", "scale 2", "scale 3", "opacity", "red", "green", "blue")
     names = (*names, "rotation 1", "rotation 2", "rotation 3")
     for key, size in sets.breakdown(small).items():
@@ -65,10 +67,13 @@ def _harmonics(
     yield row("harmonics by KLT, unsorted", len(plan.encode(rows[shuffled], klt)))
 
 
-def _matrix(path: Path) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The integers of all layers in the order of one set, and which rows of the file they are."""
+def _matrix(
+    path: Path,
+) -> tuple[NDArray[np.int32], NDArray[np.int64], dict[str, Coarsening]]:
+    """The integers of all layers in the order of one set, which rows of the file they are, and the
+    rules of their steps."""
     with open_asset(path) as asset:
-        layers = [name for name in asset.sections if name.startswith("set")]
-        found = np.concatenate([SetCodec().decode(asset.read(name)) for name in layers])
+        layers = [asset.read(name) for name in asset.sections if name.startswith("set")]
+    found = np.concatenate([SetCodec().decode(layer) for layer in layers])
     order = set_order(found)
-    return found[order], order
+    return found[order], order, sets.coarsenings(layers[0])

@@ -32,6 +32,8 @@ class SplatScene:
     """Scale opacities as Mip-Splatting does; True only for scenes that were trained so."""
     path: Path | None = None
     """The file they came from."""
+    near: float | None = None
+    """Depth below which nothing is drawn; None: `near_plane` of the Gaussians."""
 
     @property
     def num_primitives(self) -> int:
@@ -58,7 +60,7 @@ class SplatScene:
             g.sh0.to(device),
             g.shN.to(device),
         )
-        return SplatScene(moved, self.antialiased, self.path)
+        return SplatScene(moved, self.antialiased, self.path, self.near)
 
     @torch.no_grad()
     def render(
@@ -106,7 +108,7 @@ class SplatScene:
 
     @cached_property
     def _near(self) -> float:
-        return near_plane(self.gaussians)
+        return near_plane(self.gaussians) if self.near is None else self.near
 
 
 def near_plane(gaussians: Gaussians) -> float:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from captures import Similarity
 from runs.files import replacing
@@ -109,6 +111,8 @@ class Compressor:
     """Grids, in units of the file, that the scene lies on already; None measures what is best."""
     removes: bool = True
     """Whether Gaussians that are not worth their bits are left out."""
+    graded: bool = True
+    """Whether Gaussians that show more may have finer steps, see `Steps.grading`."""
 
     def __post_init__(self) -> None:
         self.gaussians = self.judge.scene.gaussians
@@ -117,7 +121,9 @@ class Compressor:
         self._without: dict[int, float] = {}
         self._tradeoff = None
         if self.fixed is None:
-            self._tradeoff = Tradeoff(self.judge, self.weights, removes=self.removes)
+            self._tradeoff = Tradeoff(
+                self.judge, self.weights, removes=self.removes, graded=self.graded
+            )
 
     @property
     def tradeoff(self) -> Tradeoff:
@@ -153,7 +159,7 @@ class Compressor:
     def _error(self, allocation: Allocation) -> float:
         """Of the scene on the grids of an allocation; of large ones a sample is rounded, whose
         errors add up."""
-        kept = self.gaussians[allocation.kept]
+        kept = self._kept(allocation)
         if len(kept) <= CONTEXTS_UNTIL:
             return self.judge.error(rounded(kept, allocation.precision).gaussians)
         missing = self._missing(kept)
@@ -161,6 +167,11 @@ class Compressor:
         part = rounded(kept[sample], allocation.precision).gaussians
         found = self.judge.error(with_rows(kept, sample, part))
         return missing + max(0.0, found - missing) * len(kept) / len(sample)
+
+    def _kept(self, allocation: Allocation) -> Gaussians:
+        if len(allocation.kept) == len(self.gaussians):
+            return self.gaussians
+        return self.gaussians[allocation.kept]
 
     def _missing(self, kept: Gaussians) -> float:
         """Error of the scene without what an allocation leaves out; counts tell them apart."""
@@ -172,7 +183,7 @@ class Compressor:
 
     def data(self, allocation: Allocation, goal: Goal) -> bytes:
         """The file of an allocation."""
-        kept = self.gaussians[allocation.kept]
+        kept = self._kept(allocation)
         fast = goal.fast if goal.fast is not None else len(kept) > CONTEXTS_UNTIL
         moved = kept if self.to_file is None else kept.transformed(self.to_file)
         facts = SceneFacts(
@@ -195,20 +206,22 @@ class Compressor:
         if len(kept) < 2:
             return ()
         order = self.weights[allocation.kept].argsort(descending=True, stable=True)
-        count = self._first_count(moved[order], allocation.precision)
+        count = self._first_count(moved, order, allocation.precision)
         first, later = (part.sort().values for part in (order[:count], order[count:]))
         if self._growth is None:  # hardly depends on the allocation
             self._growth = best_growth(self.judge, kept, first, GROWTHS)
         return Layer(first, self._growth), Layer(later)
 
-    def _first_count(self, descending: Gaussians, precision: Precision) -> int:
-        """How many of Gaussians in order of their weight make up the first layer."""
-        count = len(descending)
-        every = descending[:: -(-count // _SAMPLE)]
-        top = descending[: max(1, round(COARSE_BYTES * count))]
+    def _first_count(
+        self, moved: Gaussians, order: Int64[Tensor, "N"], precision: Precision
+    ) -> int:
+        """How many of the Gaussians in the order of their weight make up the first layer."""
+        count = len(order)
+        top = order[: max(1, round(COARSE_BYTES * count))]
+        every, heavy = (moved[rows[:: -(-len(rows) // _SAMPLE)]] for rows in (order, top))
         # Few Gaussians refund less of their order than many, and have finer grids.
         share = COARSE_BYTES * self._bits_each(every, precision, count)
-        share /= self._bits_each(top, precision, len(top), harmonics=0.0)
+        share /= self._bits_each(heavy, precision, len(top), harmonics=0.0)
         return min(max(1, round(share * count)), count - 1)
 
     @staticmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int64
@@ -14,7 +15,7 @@ from captures import Cameras, Capture
 from ..formats.cameras import automatic_cameras
 from ..formats.rendered import render_pictures
 from ..gaussians import Gaussians
-from ..scene import SplatScene
+from ..scene import SplatScene, near_plane
 from .contribution import apparent_area, blending_weights, halved
 
 _LARGE = 300_000
@@ -37,12 +38,13 @@ class Judge:
             weighed: Cameras beyond which nothing matters, such as all of a capture, by which
                 Gaussians are weighed; None where there are none.
         """
-        self.scene, self.cameras, self.weighed = scene, cameras, weighed
-        self._truth = render_pictures(scene, cameras)
+        near = near_plane(scene.gaussians) if scene.near is None else scene.near
+        self.scene, self.cameras, self.weighed = replace(scene, near=near), cameras, weighed
+        self._truth = render_pictures(self.scene, cameras)
 
     def error(self, gaussians: Gaussians) -> float:
         """Mean squared difference of pictures, with colors in [0, 1] over black."""
-        images = render_pictures(SplatScene(gaussians, self.scene.antialiased), self.cameras)
+        images = render_pictures(replace(self.scene, gaussians=gaussians), self.cameras)
         return float((images - self._truth).square().mean(dtype=torch.float64))
 
     def weights(self) -> Float[Tensor, "N"]:

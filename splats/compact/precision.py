@@ -19,6 +19,7 @@ from ..formats.fwa_quantization import (
     LOG_SCALE_RANGE,
     Integers,
     Steps,
+    Values,
     canonical_values,
     choose_position_step,
     choose_sh_step,
@@ -85,8 +86,9 @@ class Precision:
     @staticmethod
     def from_state_dict(state: dict[str, Any]) -> Precision:
         """What `state_dict` gave."""
+        steps: dict[str, Any] = {name: state[name] for name in ATTRIBUTES}
         grading = state["grading"]
-        return Precision(**state | {"grading": None if grading is None else Grading(**grading)})
+        return Precision(**steps, grading=None if grading is None else Grading(**grading))
 
     def moved(self, scale: float) -> Precision:
         """The same in a frame whose unit is 1 / `scale` of this one's."""
@@ -136,19 +138,24 @@ _KINDS = {
 
 
 def rounded(
-    gaussians: Gaussians, precision: Precision, attributes: tuple[str, ...] = ATTRIBUTES
+    gaussians: Gaussians,
+    precision: Precision,
+    attributes: tuple[str, ...] = ATTRIBUTES,
+    *,
+    exact: Values | None = None,
 ) -> Rounded:
     """`gaussians` with some attributes on their grids and the others untouched.
 
     Rounded scales and rotations come together in the canonical description of the ellipsoid, of
-    which the one that is not in `attributes` stays exact.
+    which the one that is not in `attributes` stays exact. `exact` are the `canonical_values`, for
+    callers that round the same Gaussians again and again.
     """
     bits: dict[str, float] = dict.fromkeys(ATTRIBUTES, 0.0)
     parts: dict[str, Tensor] = {}
     steps, ellipsoids = precision.steps, {"log_scale", "rotation"}
-    exact = canonical_values(gaussians)
+    exact = canonical_values(gaussians) if exact is None else exact
     integers = on_grids(exact, steps)
-    found, spent = integers.values(steps), bits_of(integers, steps)
+    found, spent = integers.values(steps), bits_of(integers, steps, attributes)
     for name, (kind, field) in _KINDS.items():
         if name in attributes:
             bits[name] = spent[name]
@@ -179,11 +186,15 @@ def with_rows(gaussians: Gaussians, index: Tensor, rows: Gaussians) -> Gaussians
     return Gaussians(**values)
 
 
-def bits_of(integers: Integers, steps: Steps) -> dict[str, float]:
-    """Entropy of every attribute but the harmonics, bits in all, without contexts; where steps
+def bits_of(
+    integers: Integers, steps: Steps, attributes: tuple[str, ...] = ATTRIBUTES
+) -> dict[str, float]:
+    """Entropy of attributes, but for the harmonics, bits in all, without contexts; where steps
     are graded, of the integers given their step."""
     found = {}
     for name, (kind, _) in _KINDS.items():
+        if name not in attributes:
+            continue
         units = getattr(integers, kind)
         k = integers.coarseness(steps, kind)
         if k is None:

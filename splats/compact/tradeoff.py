@@ -16,9 +16,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from ..formats.fwa_quantization import canonical_values
 from .contribution import contributing
 from .judge import Judge
-from .precision import ATTRIBUTES, Precision, rounded, usual_precision, with_rows
+from .precision import ATTRIBUTES, Precision, Rounded, rounded, usual_precision, with_rows
 
 IDLE_SHARES = (1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.5e-2, 3e-2)
 """Shares of all weight that may be left out."""
@@ -80,19 +81,29 @@ class Allocation:
 class Tradeoff:
     """Measured once per scene; `at` gives the allocation of any price."""
 
-    def __init__(self, judge: Judge, weights: Float[Tensor, "N"], *, removes: bool = True) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        weights: Float[Tensor, "N"],
+        *,
+        removes: bool = True,
+        graded: bool = True,
+    ) -> None:
         """
         Args:
             judge: Of the scene.
             weights: Of its Gaussians, see `Judge.weights`.
             removes: Whether Gaussians may be left out.
+            graded: Whether what shows more may have finer steps.
         """
         self.gaussians, self._weights = judge.scene.gaussians, weights
         self._usual = usual_precision(self.gaussians)
-        curves = {}
+        if not graded:
+            self._usual = replace(self._usual, grading=None)
+        sample, curves = _Sample(judge), {}
         for name in ATTRIBUTES:
             if self._has(name):
-                self._usual, curves[name] = _measure(judge, self._usual, name)
+                self._usual, curves[name] = _measure(sample, self._usual, name)
         self.curves: Mapping[str, Curve] = curves
         self.removals = self._measure_removals(judge) if removes else {}
 
@@ -145,48 +156,63 @@ class Tradeoff:
         return found
 
 
-def _measure(judge: Judge, usual: Precision, name: str) -> tuple[Precision, Curve]:
+class _Sample:
+    """Some Gaussians of a scene; their errors add up, so they speak for all."""
+
+    def __init__(self, judge: Judge) -> None:
+        scene = judge.scene.gaussians
+        self._judge, self.count = judge, len(scene)
+        self._index = torch.arange(0, self.count, -(-self.count // _SAMPLE) or 1)
+        self._gaussians = scene[self._index]
+        self._exact = canonical_values(self._gaussians)
+        self._factor = self.count / max(1, len(self._index))
+
+    def rounded(self, precision: Precision, name: str) -> Rounded:
+        """One attribute rounded."""
+        return rounded(self._gaussians, precision, (name,), exact=self._exact)
+
+    def bits(self, found: Rounded, name: str) -> float:
+        """Of an attribute of the whole scene."""
+        return self._factor * found.bits[name]
+
+    def error(self, found: Rounded) -> float:
+        """Of the whole scene, were it rounded so."""
+        scene = with_rows(self._judge.scene.gaussians, self._index, found.gaussians)
+        return self._factor * self._judge.error(scene)
+
+    def curve(self, precision: Precision, name: str) -> Curve:
+        """From two steps; large scenes are rendered at one of them: rounding errors are known to
+        be quadratic."""
+        step = getattr(precision, name)
+        fine = self.rounded(precision, name)
+        coarse = self.rounded(precision.with_step(name, 2 * step), name)
+        error, bits, coarse_bits = self.error(fine), self.bits(fine, name), self.bits(coarse, name)
+        slope = max(bits - coarse_bits, 0.3 * self.count)
+        exponent = _USUAL_EXPONENT.get(name, _ROUNDING_EXPONENT)
+        if self.count > _LARGE:
+            return Curve(step, error, exponent, bits, slope)
+        coarse_error = self.error(coarse)
+        if error < _ON_GRID * coarse_error:  # the scene comes from a file with this very step
+            return Curve(2 * step, coarse_error, exponent, coarse_bits, slope)
+        growth = math.log2(max(coarse_error, 1e-14) / max(error, 1e-14))
+        return Curve(step, error, min(max(growth, 1.0), 2.5), bits, slope)
+
+
+def _measure(sample: _Sample, usual: Precision, name: str) -> tuple[Precision, Curve]:
     """The curve of an attribute, and the usual precision with the grading at which it is best."""
-    best, found = usual, _curve(judge, usual, name)
-    if usual.grading is None or name == "position" or len(judge.scene.gaussians) > _LARGE:
-        return best, found
+    first = sample.curve(usual, name)
+    if usual.grading is None or name == "position" or sample.count > _LARGE:
+        return usual, first
 
-    def cost(curve: Curve) -> float:
+    def cost(error: float, bits: float) -> float:
         """Bits at equal error, but for a number that is common to all."""
-        return curve.bits + found.slope / found.exponent * math.log2(max(curve.error, 1e-14))
+        return bits + first.slope / first.exponent * math.log2(max(error, 1e-14))
 
+    best, least = usual, cost(first.error, first.bits)
     for exponent in _EXPONENTS:
-        grading = replace(usual.grading, **{name: exponent})
-        other = replace(usual, grading=grading)
-        curve = _curve(judge, other, name)
-        if cost(curve) < cost(found):
-            best, found = other, curve
-    return best, found
-
-
-def _curve(judge: Judge, usual: Precision, name: str) -> Curve:
-    """Rounds one attribute of a sample of Gaussians, whose errors add up, at two steps.
-
-    Large scenes are rounded at one step: rounding errors are known to be quadratic.
-    """
-    gaussians = judge.scene.gaussians
-    stride = -(-len(gaussians) // _SAMPLE)
-    sample = torch.arange(0, len(gaussians), stride)
-    factor = len(gaussians) / max(1, len(sample))
-    found = []
-    for step in (getattr(usual, name), 2 * getattr(usual, name)):
-        result = rounded(gaussians[sample], usual.with_step(name, step), (name,))
-        error = None
-        if not found or len(gaussians) <= _LARGE:
-            error = factor * judge.error(with_rows(gaussians, sample, result.gaussians))
-        found.append((step, error, factor * result.bits[name]))
-    (step, error, bits), (coarse_step, coarse_error, coarse_bits) = found
-    assert error is not None
-    exponent = _USUAL_EXPONENT.get(name, _ROUNDING_EXPONENT)
-    slope = max(bits - coarse_bits, 0.3 * len(gaussians))
-    if coarse_error is None:
-        return Curve(step, error, exponent, bits, slope)
-    if error < _ON_GRID * coarse_error:  # the scene comes from a file with this very step
-        return Curve(coarse_step, coarse_error, exponent, coarse_bits, slope)
-    exponent = min(max(math.log2(max(coarse_error, 1e-14) / max(error, 1e-14)), 1.0), 2.5)
-    return Curve(step, error, exponent, bits, slope)
+        other = replace(usual, grading=replace(usual.grading, **{name: exponent}))
+        found = sample.rounded(other.with_step(name, first.step), name)
+        price = cost(sample.error(found), sample.bits(found, name))
+        if price < least:
+            best, least = other, price
+    return best, first if best is usual else sample.curve(best, name)

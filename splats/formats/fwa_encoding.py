@@ -38,6 +38,7 @@ ARRAYS = ("means", "log_scales", "quats", "logit_opacities", "sh0", "shN")
 
 _BASIS_BITS = 14
 _BASIS_ROWS = 1 << 17  # of which directions are found; more tell no more
+_PART_ROWS = 1 << 13  # that a cache holds
 _MEAN_DECIMALS = 3  # a twentieth of a step; what is cut off moves into the coefficients
 
 
@@ -108,11 +109,12 @@ def encode_quantized(
     writer = _writer(gaussians, facts, growth=growth)
     graded = steps.graded
     codec = SetCodec(preset="fast" if fast else "small", coarsenings=graded and graded.coarsenings)
+    bare = replace(gaussians, shN=gaussians.shN[:, :0])
     orders: list[NDArray[np.int64]] = []
     parts: list[Integers] = []
     coded: list[Node] = []
     for number, layer in enumerate(layers):
-        integers = quantize(gaussians[layer.rows], steps)
+        integers = quantize(bare[layer.rows], steps)
         matrix = _matrix(integers)
         own = set_order(matrix)
         orders.append(layer.rows.numpy()[own])
@@ -217,7 +219,10 @@ def _harmonics_without_contexts(
     rows = shN.reshape(len(shN), -1)
     basis = fit_klt(rows[:: -(-len(rows) // _BASIS_ROWS)], bits=_BASIS_BITS)
     basis = replace(basis, mean=np.round(basis.mean, _MEAN_DECIMALS))
-    found = np.rint(basis.forward(rows) / step).astype(np.int32)
+    found = np.empty(rows.shape, np.int32)
+    for begin in range(0, len(rows), _PART_ROWS):
+        part = slice(begin, begin + _PART_ROWS)
+        found[part] = np.rint(basis.forward(rows[part]) / step)
     used = max(1, 1 + int(np.flatnonzero(found.any(axis=0)).max(initial=0)))
     directions = writer.encode("sh_basis", basis.rows[:used], "rans")
     coefficients = writer.encode("sh", found[:, :used], "rans")

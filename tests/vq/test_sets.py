@@ -66,6 +66,7 @@ def test_coarse_columns_come_back(preset: str, count: int) -> None:
     data = sets.encode(positions, values, coarsenings=RULES, preset=preset)
     found, columns_found = sets.decode(data)
     np.testing.assert_array_equal(records(found, columns_found), records(positions, values))
+    assert sets.coarsenings(data) == RULES
     assert sets.encode(found, columns_found, coarsenings=RULES, preset=preset) == data
 
 

@@ -141,11 +141,21 @@ def breakdown(data: bytes, *, max_items: int = MAX_ITEMS) -> dict[str, int]:
     return cost
 
 
+def coarsenings(data: bytes, *, max_items: int = MAX_ITEMS) -> dict[str, Coarsening]:
+    """The rules that `encode` was given, by name of a column.
+
+    Raises:
+        CodecError: `data` is malformed or holds more than `max_items` values.
+    """
+    header = Reader(data).header(max_items)
+    return {c.name: c.coarsening for c in header.columns if c.coarsening is not None}
+
+
 def _prepare(
     positions: Shaped[np.ndarray, "n 3"],
     columns: Mapping[str, NDArray[Any]],
     parents: Mapping[str, Sequence[str]],
-    coarsenings: Mapping[str, Coarsening],
+    rules: Mapping[str, Coarsening],
     preset: str,
 ) -> tuple[SetHeader, UInt32[np.ndarray, "n 3"], list[UInt32[np.ndarray, "n"]]]:
     """Header, upper bits of the positions and coded columns, in the one order of the set."""
@@ -159,7 +169,7 @@ def _prepare(
             raise ValueError(
                 f"`columns` must be [{count}] arrays with names, got {name!r}: {values.shape}."
             )
-        coarsening = coarsenings.get(name)
+        coarsening = rules.get(name)
         step = 1
         if coarsening is not None:
             _check_coarsening(name, coarsening, values, dict(list(columns.items())[:index]))
