@@ -21,6 +21,9 @@ from .contribution import apparent_area, blending_weights, halved
 _LARGE = 300_000
 _VIEWS, _VIEWS_LARGE = 6, 2
 _WIDTH, _HEIGHT = 360, 270
+_MARGIN = 0.65
+"""The scene fills the pictures, as it fills photos: from twice as far, rounding that costs 0.7 dB
+against photos of fox cost 0.1 dB here."""
 SMALLEST_ERROR = 1e-5
 """Of photos: 50 dB, which is beyond what photos can tell."""
 
@@ -58,7 +61,8 @@ class Judge:
 def judge_without_photos(scene: SplatScene) -> Judge:
     """A judge with automatically placed cameras, few for large scenes."""
     count = _VIEWS_LARGE if len(scene.gaussians) > _LARGE else _VIEWS
-    return Judge(scene, automatic_cameras(scene, count, width=_WIDTH, height=_HEIGHT))
+    cameras = automatic_cameras(scene, count, width=_WIDTH, height=_HEIGHT, margin=_MARGIN)
+    return Judge(scene, cameras)
 
 
 def error_of_loss(loss: float, *, error: float) -> float:

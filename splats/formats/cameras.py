@@ -18,7 +18,7 @@ from .importance import visible_importance
 _FOV_DEG = 50.0
 _CORE_SHARE = 0.7  # of the importance lies in what the cameras frame
 _ELEVATIONS_DEG = (12.0, 35.0)
-_MARGIN = 1.3  # shows what lies around the core
+_MARGIN = 1.3
 _PROBE_SIZE = 48
 _CLEAR = 0.6  # of the way to the middle of the scene must be free
 _STEPS_INWARD = 5
@@ -26,7 +26,9 @@ _SAMPLE = 200_000
 _GOLDEN_TURN = math.pi * (3 - math.sqrt(5))
 
 
-def automatic_cameras(scene: SplatScene, num_cameras: int, *, width: int, height: int) -> Cameras:
+def automatic_cameras(
+    scene: SplatScene, num_cameras: int, *, width: int, height: int, margin: float = _MARGIN
+) -> Cameras:
     """Cameras around what matters in a scene with axes RDF (up is -y).
 
     They stand on two rings around the part that holds most of the importance (opacity times area,
@@ -39,10 +41,12 @@ def automatic_cameras(scene: SplatScene, num_cameras: int, *, width: int, height
         num_cameras: One or more.
         width: Image width in pixels.
         height: Image height in pixels.
+        margin: Radius of the ball that fits into a picture, over that of the part that matters;
+            above 1 a picture shows what lies around it.
     """
     center, radius = core(scene.gaussians)
     focal = 0.5 * max(width, height) / math.tan(math.radians(_FOV_DEG) / 2)
-    distance = _MARGIN * radius / math.sin(math.atan(0.5 * min(width, height) / focal))
+    distance = margin * radius / math.sin(math.atan(0.5 * min(width, height) / focal))
     up = torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64)
     viewmats = []
     for index in range(num_cameras):

@@ -36,11 +36,11 @@ class Prologue:
     version: int
     """Format version."""
     header_bytes: int
-    """Length of the JSON header that follows."""
+    """Length of the header that follows."""
     file_bytes: int
     """Length of the whole file."""
     digest: bytes
-    """Digest of the fields above and the JSON header."""
+    """Digest of the fields above and the header."""
 
     @classmethod
     def unpack(cls, data: bytes) -> Prologue:
@@ -49,7 +49,7 @@ class Prologue:
 
 
 def pack_prologue(header: bytes, file_bytes: int) -> bytes:
-    """The first 32 bytes of a file with this JSON header."""
+    """The first 32 bytes of a file with this header."""
     fields = (MAGIC, VERSION, len(header), file_bytes)
     start = _PROLOGUE.pack(*fields, b"")[:-DIGEST_BYTES]
     return start + digest(start + header)
