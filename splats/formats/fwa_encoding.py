@@ -115,7 +115,7 @@ def encode_quantized(
     coded: list[Node] = []
     for number, layer in enumerate(layers):
         integers = quantize(bare[layer.rows], steps)
-        matrix = _matrix(integers)
+        matrix = _matrix(integers, steps)
         own = set_order(matrix)
         orders.append(layer.rows.numpy()[own])
         parts.append(integers[torch.from_numpy(own)])
@@ -177,23 +177,24 @@ def _writer(
     return AssetWriter("splats", frame=frame, properties=properties, provenance=facts.provenance)
 
 
-def _matrix(integers: Integers) -> NDArray[np.int32]:
+def _matrix(integers: Integers, steps: Steps) -> NDArray[np.int32]:
     """Rows of the set codec: position, then what tells most about what follows."""
-    parts = (
-        integers.positions,
-        integers.log_scales,
-        integers.logit_opacities,
-        integers.colors,
-        integers.rotations,
-    )
-    matrix = torch.cat(parts, dim=1)
-    largest = int(matrix.abs().max()) if matrix.numel() else 0
-    if largest >= 1 << 31:
-        raise ValueError(
-            f"a step is too small: a number is {largest:,} steps from zero, at most 2^31 fit; use "
-            "larger steps."
-        )
-    return matrix.to(torch.int32).numpy()
+    units = steps.of_integers
+    parts = {
+        "position": (integers.positions, units.position),
+        "log_scale": (integers.log_scales, units.log_scale),
+        "logit_opacity": (integers.logit_opacities, units.logit_opacity),
+        "color": (integers.colors, units.color),
+        "rotation": (integers.rotations, units.rotation),
+    }
+    for name, (numbers, step) in parts.items():
+        largest = int(numbers.abs().max()) if numbers.numel() else 0
+        if largest >= 1 << 31:
+            raise ValueError(
+                f"`{name}`: a step of {step:g} is too small for values up to {largest * step:g}: "
+                "at most 2^31 steps fit; use a larger one."
+            )
+    return torch.cat([numbers for numbers, _ in parts.values()], 1).to(torch.int32).numpy()
 
 
 def _set_nodes(coded: Node, steps: Steps) -> dict[str, Node]:
