@@ -9,6 +9,7 @@ rounded by itself as IEEE 754 says: the same file gives the same bits everywhere
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -22,7 +23,7 @@ from .array_type import ArrayType
 from .errors import HeaderError
 
 
-class Operation:
+class Operation(ABC):
     """One kind of inner node; a frozen dataclass whose fields are its parameters."""
 
     name: ClassVar[str]
@@ -43,13 +44,13 @@ class Operation:
         """Its parameters."""
         return {}
 
+    @abstractmethod
     def infer(self, inputs: Sequence[ArrayType]) -> ArrayType:
         """Type of the result; inputs that do not fit raise `HeaderError`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def apply(self, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """The result; values that do not fit raise `HeaderError`."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
