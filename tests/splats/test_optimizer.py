@@ -32,6 +32,7 @@ def set_gradients(params: list[torch.Tensor], step: int) -> None:
 @pytest.fixture(params=["native", "torch"])
 def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "native" and native_kernels() is None:
+        # An installation without a compiler has the torch form only, which is tested below.
         pytest.skip("native kernels are not built")
     if request.param == "torch":
         monkeypatch.setattr(optimizer_module, "native_kernels_for", lambda *_: None)
@@ -124,6 +125,7 @@ def test_bias_corrections_fit_into_rate_and_eps_of_a_kernel_without_them(
 def test_same_bits_for_any_number_of_threads() -> None:
     native = native_kernels()
     if native is None:
+        # Only the kernels' own threads could break the bits; torch's form has none of them.
         pytest.skip("native kernels are not built")
     results = []
     for count in (1, 2, 3):
