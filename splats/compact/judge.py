@@ -22,8 +22,8 @@ _LARGE = 300_000
 _VIEWS, _VIEWS_LARGE = 6, 2
 _WIDTH, _HEIGHT = 360, 270
 _MARGIN = 0.65
-"""The scene fills the pictures, as it fills photos: from twice as far, rounding that costs 0.7 dB
-against photos of fox cost 0.1 dB here."""
+"""The scene fills the pictures, as it fills photos: seen from farther off, rounding shows less than
+it does in photos."""
 SMALLEST_ERROR = 1e-5
 """Of photos: 50 dB, which is beyond what photos can tell."""
 

@@ -44,8 +44,7 @@ _ROUND, _SLOPE_ROUND, _SLOPE_LONG, _BEND = -3.3, 7.1, 2.885, 0.5
 @dataclass(frozen=True)
 class Grading:
     """How strongly each attribute's steps follow what a Gaussian shows: 0 not at all, 1 as if
-    predictions were exact. Scenes of our own training gain most at 0.6 to 0.9, those of other tools
-    at 0.3 to 0.6."""
+    predictions were exact. Which is best differs from scene to scene, so `compress` measures it."""
 
     area: float
     """Product of the two larger standard deviations, in squared world units, of a Gaussian that has
