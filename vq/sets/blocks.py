@@ -51,7 +51,7 @@ class Block:
         }
         base = column.coarsening.base(known) + column.coarsening.own * column.minimum
         each = np.broadcast_to(np.asarray(base, np.int64), (len(self.points),))
-        return Coarseness(np.ascontiguousarray(each), column.coarsening.own, column.coarsening.most)
+        return Coarseness(column.coarsening, np.ascontiguousarray(each))
 
 
 def make_block(

@@ -75,23 +75,20 @@ class Coarsening:
 
 @dataclass(frozen=True)
 class Coarseness:
-    """A coarsening at the points of a set, as coders need it."""
+    """A coarsening at the points of a set, as coders of one column need it."""
 
+    rule: Coarsening
+    """What decides."""
     base: Int64[np.ndarray, "n"]
     """See `Coarsening.base`; with the part of the coded column's minimum."""
-    own: int
-    """See `Coarsening.own`."""
-    most: int
-    """See `Coarsening.most`."""
 
-    def at(self, i: int, upper: int) -> int:
-        """k of point i, whose value is `upper` but for the lower bits."""
-        k = (int(self.base[i]) + self.own * upper) >> FRACTION_BITS
-        return max(0, min(k, self.most))
+    def at(self, i: int, value: int) -> int:
+        """k of point i, whose value is `value` but for the lower bits."""
+        return int(self.rule.coarseness(self.base[i], np.int64(value)))
 
-    def each(self, upper: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
-        """k of every point."""
-        return ((self.base + self.own * upper) >> FRACTION_BITS).clip(0, self.most)
+    def each(self, values: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
+        """k of every point, likewise."""
+        return self.rule.coarseness(self.base, values)
 
 
 def check(coarsening: Coarsening) -> None:

@@ -139,7 +139,9 @@ def decode_column(
 def _coarseness(context: ColumnContext) -> tuple[Int64[np.ndarray, "n"], int, int]:
     """As the kernels take it."""
     found = context.coarseness
-    return (np.empty(0, np.int64), 0, 0) if found is None else (found.base, found.own, found.most)
+    if found is None:
+        return np.empty(0, np.int64), 0, 0
+    return found.base, found.rule.own, found.rule.most
 
 
 def _features(
@@ -253,10 +255,7 @@ class _ColumnModel:
 
     def _k(self, i: int, upper: int) -> int:
         """How many lower bits of value i are zero, if its others are those of `upper`."""
-        if self._coarseness is None:
-            return 0
-        most = self._coarseness.most
-        return self._coarseness.at(i, upper >> most << most)
+        return 0 if self._coarseness is None else self._coarseness.at(i, upper)
 
     def _set_contexts(
         self, i: int, features: list[int], linear: int, situation: int, k: int
@@ -275,7 +274,8 @@ class _ColumnModel:
 
     def _code_bits(self, i: int, value: int, centers: list[int], slopes: list[int], k: int) -> int:
         cdf, logit = tables().cdf, tables().logit
-        most, own = (self._coarseness.most, self._coarseness.own) if self._coarseness else (0, 0)
+        rule = self._coarseness.rule if self._coarseness else None
+        most, own = (rule.most, rule.own) if rule else (0, 0)
         half = (_UNIT if own else _UNIT << k) // 2  # the finest while k is unknown
 
         def cumulative(g: int, edge: int) -> int:

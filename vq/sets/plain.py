@@ -75,12 +75,12 @@ def decode_column(
 
 
 def _encode_steps(values: Int64[np.ndarray, "n"], coarseness: Coarseness) -> bytes:
-    upper = values >> coarseness.most << coarseness.most if coarseness.own else 0 * values
-    parts = []
-    if coarseness.own:
-        parts.append(encode_column((values >> coarseness.most).astype(np.uint32)))
+    rule, parts = coarseness.rule, []
+    upper = values >> rule.most << rule.most if rule.own else 0 * values
+    if rule.own:
+        parts.append(encode_column((values >> rule.most).astype(np.uint32)))
     k, rest = coarseness.each(upper), values - upper
-    for number in range(coarseness.most + (coarseness.own == 0)):
+    for number in range(rule.most + (rule.own == 0)):
         parts.append(rans.encode((rest[k == number] >> number).astype(np.int32)))
     return b"".join(write_varint(len(part)) + part for part in parts)
 
@@ -88,7 +88,7 @@ def _encode_steps(values: Int64[np.ndarray, "n"], coarseness: Coarseness) -> byt
 def _decode_steps(
     data: bytes, count: int, bits: int, coarseness: Coarseness
 ) -> UInt32[np.ndarray, "n"]:
-    offset, values = 0, np.zeros(count, np.int64)
+    rule, offset, values = coarseness.rule, 0, np.zeros(count, np.int64)
 
     def part() -> bytes:
         nonlocal offset
@@ -98,11 +98,11 @@ def _decode_steps(
             raise CodecError("a part of a column is cut off", offset=start)
         return data[start:offset]
 
-    if coarseness.own:
-        most = coarseness.most
-        values += decode_column(part(), count, max(0, bits - most)).astype(np.int64) << most
+    if rule.own:
+        upper = decode_column(part(), count, max(0, bits - rule.most))
+        values += upper.astype(np.int64) << rule.most
     k = coarseness.each(values)
-    for number in range(coarseness.most + (coarseness.own == 0)):
+    for number in range(rule.most + (rule.own == 0)):
         rows = k == number
         steps = _array(part(), int(rows.sum()))
         if steps.size and not 0 <= steps.min() <= steps.max() < 1 << bits:
