@@ -18,7 +18,7 @@ from fields.conversion.viewpoints import viewpoints
 from fields.scene_files import open_scene, scene_kind
 from runs import COMPRESSORS, list_plugins, load_plugin
 from splats.compact.compress import DEFAULT_LOSS, Compressor, Goal
-from splats.compact.judge import Judge, judge_without_photos, photo_error
+from splats.compact.judge import Judge, close_cameras, judge_without_photos, photo_error
 from splats.compact.refine import REFINE_STEPS, Refinement, refine
 from splats.formats import (
     Source,
@@ -29,7 +29,6 @@ from splats.formats import (
     open_source,
     refuse_existing,
 )
-from splats.formats.cameras import automatic_cameras
 from splats.formats.conversion import size_of
 from splats.formats.rendered import pictures_psnr, render_in_fresh_process, render_pictures
 from splats.gaussians import Gaussians
@@ -187,7 +186,7 @@ def _report(
     config: Compress, path: Path, scene: SplatScene, capture: Capture | None, seconds: float
 ) -> dict[str, Any]:
     """What a fresh process sees of the file, beside the source."""
-    cameras = automatic_cameras(scene, _VIEWS, width=_WIDTH, height=_HEIGHT)
+    cameras = close_cameras(scene)
     after = render_in_fresh_process(config.output, cameras, format_name="fwa")
     num_bytes, count = config.output.stat().st_size, _count(config.output)
     summary: dict[str, Any] = {

@@ -59,10 +59,14 @@ class Judge:
 
 
 def judge_without_photos(scene: SplatScene) -> Judge:
-    """A judge with automatically placed cameras, few for large scenes."""
+    """A judge with automatically placed cameras."""
+    return Judge(scene, close_cameras(scene))
+
+
+def close_cameras(scene: SplatScene) -> Cameras:
+    """Views that the scene fills, few for large scenes."""
     count = _VIEWS_LARGE if len(scene.gaussians) > _LARGE else _VIEWS
-    cameras = automatic_cameras(scene, count, width=_WIDTH, height=_HEIGHT, margin=_MARGIN)
-    return Judge(scene, cameras)
+    return automatic_cameras(scene, count, width=_WIDTH, height=_HEIGHT, margin=_MARGIN)
 
 
 def error_of_loss(loss: float, *, error: float) -> float:
