@@ -19,7 +19,8 @@ from splats.formats import load
 from splats.scene import SplatScene
 
 from .command import fieldwright, real_data
-from .compact_pages import bytes_at, draw, psnr_at, series, write_tables
+from .compact_curves import beside
+from .compact_pages import draw, series, write_tables
 from .compact_parts import parts
 from .compact_posthoc import posthoc, speed
 from .compact_runs import BARS, Run, Scene, Scored, derived, scored, trained, training_times
@@ -37,7 +38,7 @@ RIVALS = {
     "compact3d": ("compact3d", "scene.fwa", ()),
 }
 """Method, file and flags."""
-SIZES = (0.5, 2.0)
+SIZES = (0.5, 2.0, 3.0)
 """Further points of the curve of `compact`: target sizes as shares of its default size."""
 FORMATS = {
     "SPZ v4": ("scene.v4.spz", "version=4"),
@@ -159,16 +160,8 @@ class _Captured:
         """The curve of `compact` against them."""
         ours = [row for name, row in self.points.items() if series(name) == "compact"]
         for name in RIVALS:
-            found, label = self.points[name], f"{self.scene.name}: compact beside {name}"
-            if (size := bytes_at(ours, found.psnr)) is not None:
-                times = found.num_bytes / size
-                yield Metric(f"{label}: smaller at its PSNR", times, "x", "higher", 0.1, 3.0)
-            at_size = psnr_at(ours, found.num_bytes)
-            if at_size is None and found.num_bytes >= max(row.num_bytes for row in ours):
-                at_size = max(row.psnr for row in ours)
-            if at_size is not None:
-                gain = at_size - found.psnr
-                yield Metric(f"{label}: gain at its size", gain, "dB", "higher", 0.1, 0.5)
+            label = f"{self.scene.name}: compact beside {name}"
+            yield from beside(label, ours, self.points[name])
 
     def _ablations(self, compact: Run) -> Iterator[Metric]:
         """What rounding inside the training earns, and the parts of the coder."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
 from pathlib import Path
 
 from .command import CHECKOUT
@@ -81,29 +79,6 @@ def draw(points: Points, path: Path = CHECKOUT / "docs" / "images" / "compact.pn
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
     return path
-
-
-def psnr_at(rows: Sequence[Scored], num_bytes: float) -> float | None:
-    """Of the points on a curve, by linear interpolation in the logarithm of bytes; None outside."""
-    ordered = sorted(rows, key=lambda row: row.num_bytes)
-    for first, second in pairwise(ordered):
-        if first.num_bytes <= num_bytes <= second.num_bytes:
-            span = math.log(second.num_bytes / first.num_bytes) or 1.0
-            share = math.log(num_bytes / first.num_bytes) / span
-            return first.psnr + share * (second.psnr - first.psnr)
-    return None
-
-
-def bytes_at(rows: Sequence[Scored], psnr: float) -> float | None:
-    """Where a curve first reaches `psnr`, interpolated as in `psnr_at`; None if it never does."""
-    ordered = sorted(rows, key=lambda row: row.num_bytes)
-    if ordered and ordered[0].psnr >= psnr:
-        return ordered[0].num_bytes
-    for first, second in pairwise(ordered):
-        if first.psnr < psnr <= second.psnr:
-            share = (psnr - first.psnr) / (second.psnr - first.psnr)
-            return first.num_bytes * (second.num_bytes / first.num_bytes) ** share
-    return None
 
 
 def series(name: str) -> str:

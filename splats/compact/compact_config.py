@@ -11,18 +11,21 @@ from ..training.config import SplatsConfig
 class CompactConfig(SplatsConfig):
     """Those of `splats`, and how the scene becomes small; times are shares of the budget."""
 
+    gaussians_per_pixel: float = 0.4
+    """See `SplatsConfig`; more than there, as those that paint least are left out later."""
     target_size: int | None = None
     """Most bytes of the scene file; at least 98 % of them are used. None: as `quality` asks."""
     quality: float | None = None
     """Decibels that rounding costs when it begins, of which training makes up for most; None takes
     0.5, or what `target_size` allows."""
-    grow_until: float = 0.7
+    grow_until: float = 0.6
     """When the set of Gaussians stops changing but for what is left out."""
-    prune_at: float = 0.7
+    prune_at: float = 0.6
     """When Gaussians that contribute least are left out."""
-    idle_share: float = 0.06
-    """Share of all blending weight that is left out: about half of the Gaussians, whose bits make
-    the others finer."""
+    idle_share: float | None = None
+    """Share of all blending weight that is left out, so that the bits of some Gaussians make the
+    others finer. None takes at most 0.12, which is two thirds of the Gaussians, and less where
+    `target_size` has room for more of them or `quality` asks for it."""
     quantize_from: float = 0.8
     """When all attributes are rounded to the grids of the file; the rest of the training adapts to
     them."""
@@ -43,5 +46,5 @@ class CompactConfig(SplatsConfig):
                 "`grow_until`, `prune_at` and `quantize_from` must ascend within [0, 1), got "
                 f"{self.grow_until}, {self.prune_at} and {self.quantize_from}."
             )
-        if not 0 <= self.idle_share < 0.5:
+        if self.idle_share is not None and not 0 <= self.idle_share < 0.5:
             raise ValueError(f"`idle_share` must be in [0, 0.5), got {self.idle_share}.")

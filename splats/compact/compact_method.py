@@ -31,6 +31,14 @@ _WEIGHED_VIEWS = 200
 _DEFAULT_QUALITY = 0.5
 _BITS_PER_GAUSSIAN = 60
 """What a Gaussian takes in a file, roughly: decides how many a target size is spent on."""
+_LEAST_IDLE, _MOST_IDLE = 0.003, 0.12
+"""Shares of the blending weight that are left out: below, Gaussians hardly paint at all; above,
+those that stay cannot make up for the others."""
+_IDLE_PER_DECIBEL = 0.2
+"""What is left out, by the decibels that rounding may cost."""
+_WITH_WEIGHT, _STEEPNESS = 0.86, 1.5
+"""Share of MCMC's Gaussians that stay at an idle share of zero, and by how much fewer do per root
+of it."""
 _LATER_SAVING = 0.97
 """Size at the end over size when rounding begins, roughly: what training makes cheaper."""
 _SETTLING = 0.3
@@ -56,12 +64,8 @@ class CompactMethod(SplatsMethod):
     def create(  # pyright: ignore[reportIncompatibleMethodOverride]
         cls, config: CompactConfig, capture: Capture, *, device: torch.device, seed: int
     ) -> CompactMethod:
-        """See `SplatsMethod.create`; a target size bounds the number of Gaussians."""
-        if config.target_size is not None and config.max_gaussians is None:
-            wanted = 8 * config.target_size / _BITS_PER_GAUSSIAN / _kept_share(config.idle_share)
-            pixels = capture.cameras.width * capture.cameras.height
-            most = max(1000, round(config.gaussians_per_pixel * pixels))
-            config = replace(config, max_gaussians=max(1000, min(most, round(wanted))))
+        """See `SplatsMethod.create`; size or quality decide how many Gaussians stay."""
+        config = _for_size(config, capture) if config.target_size else _for_quality(config)
         method = super().create(config, capture, device=device, seed=seed)
         assert isinstance(method, CompactMethod)
         return method
@@ -110,6 +114,7 @@ class CompactMethod(SplatsMethod):
         return values
 
     def _prune(self) -> None:
+        assert self.config.idle_share is not None
         self._pruned = True
         # Whatever no view shows goes for good, so all are asked; at half size, which suffices.
         cameras = self.capture.cameras[_spread(self.capture.train, _WEIGHED_VIEWS)]
@@ -125,8 +130,8 @@ class CompactMethod(SplatsMethod):
             target = round(self.config.target_size / _LATER_SAVING)
             data, allocation = compressor.fit_bytes(replace(goal, target_bytes=target))
         else:
-            loss = self.config.quality or _DEFAULT_QUALITY
-            allocation = compressor.allocation_for_loss(loss)
+            assert self.config.quality is not None
+            allocation = compressor.allocation_for_loss(self.config.quality)
             data = compressor.data(allocation, goal)
         self.params.keep(allocation.kept.to(self.device), self.optimizer)
         self.parametrization.begin(self.params, self.optimizer, allocation.precision)
@@ -207,9 +212,37 @@ class CompactMethod(SplatsMethod):
         self._pruned, self._adjusted = state["pruned"], state["adjusted"]
 
 
+def _for_size(config: CompactConfig, capture: Capture) -> CompactConfig:
+    """With as many Gaussians as the target size pays for."""
+    assert config.target_size is not None
+    paid = 8 * config.target_size / _BITS_PER_GAUSSIAN
+    pixels = capture.cameras.width * capture.cameras.height
+    most = config.max_gaussians or max(1000, round(config.gaussians_per_pixel * pixels))
+    idle = config.idle_share
+    if idle is None:
+        idle = min(max(_idle_share(paid / most), _LEAST_IDLE), _MOST_IDLE)
+    if config.max_gaussians is None:
+        most = max(1000, min(most, round(paid / _kept_share(idle))))
+    return replace(config, max_gaussians=most, idle_share=idle)
+
+
+def _for_quality(config: CompactConfig) -> CompactConfig:
+    """With what it leaves open filled in."""
+    quality = config.quality or _DEFAULT_QUALITY
+    idle = config.idle_share
+    if idle is None:
+        idle = min(max(_IDLE_PER_DECIBEL * quality, _LEAST_IDLE), _MOST_IDLE)
+    return replace(config, quality=quality, idle_share=idle)
+
+
 def _kept_share(idle_share: float) -> float:
     """About how many Gaussians stay, by MCMC's distribution of weights."""
-    return 1 - min(0.8, 0.14 + 1.5 * math.sqrt(idle_share))
+    return max(0.2, _WITH_WEIGHT - _STEEPNESS * math.sqrt(idle_share))
+
+
+def _idle_share(kept_share: float) -> float:
+    """The inverse of `_kept_share`."""
+    return (max(0.0, _WITH_WEIGHT - kept_share) / _STEEPNESS) ** 2
 
 
 def _spread(indices: tuple[int, ...], count: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.compact_pages import bytes_at, psnr_at
+from benchmarks.compact_curves import bytes_at, psnr_at
 from benchmarks.compact_runs import Scored
 
 CURVE = [Scored(psnr, 0.9, num_bytes, 1) for psnr, num_bytes in ((30.0, 400), (28.0, 100))]
