@@ -17,7 +17,7 @@ class CompactConfig(SplatsConfig):
     """Most bytes of the scene file; at least 98 % of them are used. None: as `quality` asks."""
     quality: float | None = None
     """Decibels that rounding costs when it begins, of which training makes up for most; None takes
-    0.5, or what `target_size` allows."""
+    0.3, or what `target_size` allows."""
     grow_until: float = 0.6
     """When the set of Gaussians stops changing but for what is left out."""
     prune_at: float = 0.6

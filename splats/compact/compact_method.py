@@ -28,7 +28,7 @@ from .precision import Precision
 
 _JUDGED_VIEWS = 4
 _WEIGHED_VIEWS = 200
-_DEFAULT_QUALITY = 0.5
+_DEFAULT_QUALITY = 0.3
 _BITS_PER_GAUSSIAN = 60
 """What a Gaussian takes in a file, roughly: decides how many a target size is spent on."""
 _LEAST_IDLE, _MOST_IDLE = 0.003, 0.12
