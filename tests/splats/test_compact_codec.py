@@ -114,6 +114,28 @@ def method(capture: Capture, **options: object) -> CompactMethod:
     return CompactMethod.create(config, capture, device=CPU, seed=1)
 
 
+def test_size_and_quality_decide_how_many_gaussians_stay(capture: Capture) -> None:
+    """What is asked for stays; what is left open grows with the bytes, within its limits."""
+
+    def filled_in(**options: object) -> CompactConfig:
+        config = CompactConfig(num_init=300, init="random", **options)  # pyright: ignore[reportArgumentType]
+        return CompactMethod.create(config, capture, device=CPU, seed=1).config
+
+    assert filled_in(target_size=9000, idle_share=0.02, max_gaussians=777).idle_share == 0.02
+    assert filled_in(target_size=9000, idle_share=0.02, max_gaussians=777).max_gaussians == 777
+    assert filled_in(quality=1.0, idle_share=0.02).idle_share == 0.02
+    assert filled_in().quality == 0.3
+    assert filled_in(quality=0.4).target_size is None
+
+    per_gaussian = [filled_in(target_size=size, max_gaussians=1000) for size in (2000, 5000, 50000)]
+    shares = [config.idle_share or 0.0 for config in per_gaussian]
+    assert shares[0] == 0.12 and shares[0] > shares[1] > shares[2] == 0.003
+    # 5,000 bytes pay for 667 Gaussians of 60 bits, which is what stays of the 1,000.
+    assert 1 - 0.14 - 1.5 * shares[1] ** 0.5 == pytest.approx(0.667, abs=0.001)
+    qualities = [filled_in(quality=quality).idle_share for quality in (0.01, 0.2, 0.4, 5.0)]
+    assert qualities == pytest.approx([0.003, 0.04, 0.08, 0.12])
+
+
 def test_blending_weights_add_up_to_the_alpha_of_the_pictures() -> None:
     """Sum over Gaussians of T alpha is alpha; one that nothing sees has none."""
     scene, cameras = SplatScene(bumpy_ball(400)), ring(3, 40)
