@@ -15,7 +15,7 @@ from captures import Capture
 
 from ..gaussians import Gaussians
 from ..scene import SplatScene
-from ..training.method import SplatsMethod
+from ..training.method import SplatsMethod, most_gaussians
 from ..training.parameters import Parameters
 from ..training.parametrization import Parametrization
 from ..training.strategies import McmcStrategy
@@ -216,8 +216,7 @@ def _for_size(config: CompactConfig, capture: Capture) -> CompactConfig:
     """With as many Gaussians as the target size pays for."""
     assert config.target_size is not None
     paid = 8 * config.target_size / _BITS_PER_GAUSSIAN
-    pixels = capture.cameras.width * capture.cameras.height
-    most = config.max_gaussians or max(1000, round(config.gaussians_per_pixel * pixels))
+    most = most_gaussians(config, capture)
     idle = config.idle_share
     if idle is None:
         idle = min(max(_idle_share(paid / most), _LEAST_IDLE), _MOST_IDLE)

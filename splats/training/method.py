@@ -294,10 +294,17 @@ def _completed(config: SplatsConfig, capture: Capture) -> SplatsConfig:
     """`config` with what it leaves to the capture filled in."""
     if config.max_gaussians is not None:
         return config
-    pixels = capture.cameras.width * capture.cameras.height
-    count = max(1000, round(config.gaussians_per_pixel * pixels))
+    count = most_gaussians(config, capture)
     logger.info("Up to %d Gaussians (%.2g per pixel).", count, config.gaussians_per_pixel)
     return replace(config, max_gaussians=count)
+
+
+def most_gaussians(config: SplatsConfig, capture: Capture) -> int:
+    """`max_gaussians`, or what `gaussians_per_pixel` makes of it."""
+    if config.max_gaussians is not None:
+        return config.max_gaussians
+    pixels = capture.cameras.width * capture.cameras.height
+    return max(1000, round(config.gaussians_per_pixel * pixels))
 
 
 def make_strategy(config: SplatsConfig, capture: Capture, seed: int) -> Strategy:
