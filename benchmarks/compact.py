@@ -136,7 +136,7 @@ class _Captured:
             yield Metric(f"{label}: loss against photos", lost, "dB", "lower", 0.5, loss)
 
     def _curve(self, compact: Run) -> Iterator[Metric]:
-        """`compact` at smaller sizes, and how well it hits them."""
+        """`compact` at other sizes, and how well it hits them."""
         for share in SIZES:
             target = round(share * compact.scored.num_bytes)
             found = self._train("compact", "--target-size", target)
