@@ -11,7 +11,8 @@ from .metric import Metric
 
 
 def beside(label: str, ours: Sequence[Scored], rival: Scored) -> Iterator[Metric]:
-    """How much smaller a curve is at a rival's PSNR, and how much better at its size."""
+    """How much smaller a curve is at a rival's PSNR, and how much better at its size; at least so
+    much where the curve ends above or before the rival."""
     if (size := bytes_at(ours, rival.psnr)) is not None:
         times = rival.num_bytes / size
         yield Metric(f"{label}: smaller at its PSNR", times, "x", "higher", 0.1, 3.0)
