@@ -147,6 +147,18 @@ def move_columns(
     each value. Returns True where a value read as a float32 is infinite or not a number.
     """
 
+def graded_integers(
+    numbers: NDArray[np.float64],
+    rules: Sequence[tuple[int, int, int, Sequence[tuple[Sequence[int], Sequence[int], int, int]]]],
+    descending: int,
+    integers: NDArray[np.int64],
+) -> None:
+    """Writes the nearest integers [N, C] to `numbers` that the rules of their columns allow.
+
+    A rule is (most, constant, own, terms) of a `vq.sets.coarsening.Coarsening`; a term is columns,
+    factors and bounds. The first `descending` columns never ascend along a row.
+    """
+
 def hash_grid(
     points: NDArray[np.float32],
     table: NDArray[np.float32],

@@ -23,9 +23,9 @@ class CompactConfig(SplatsConfig):
     prune_at: float = 0.6
     """When Gaussians that contribute least are left out."""
     idle_share: float | None = None
-    """Share of all blending weight that is left out, so that the bits of some Gaussians make the
-    others finer. None takes at most 0.12, which is two thirds of the Gaussians, and less where
-    `target_size` has room for more of them or `quality` asks for it."""
+    """As many Gaussians are left out as hold this share of all blending weight, so that their bits
+    make the others finer. None takes at most 0.12, which is two thirds of the Gaussians, and less
+    where `target_size` has room for more of them or `quality` asks for it."""
     quantize_from: float = 0.8
     """When all attributes are rounded to the grids of the file; the rest of the training adapts to
     them."""

@@ -22,12 +22,14 @@ from ..training.strategies import McmcStrategy
 from .compact_config import CompactConfig
 from .compact_parametrization import QuantizedActivation
 from .compress import Compressor, Goal
-from .contribution import blending_weights, contributing, halved
+from .contribution import blending_weights, contributing, halved, removal_errors
 from .judge import Judge, photo_error
 from .precision import Precision
 
-_JUDGED_VIEWS = 4
-_WEIGHED_VIEWS = 200
+_JUDGED_VIEWS, _COMPARED_VIEWS = 2, 8
+"""Views by which rounding is judged, and by which the distance from photos."""
+_WEIGHED_VIEWS, _ORDERED_VIEWS = 200, 16
+"""Views by which Gaussians are left out, and by which those of a file's first layer are chosen."""
 _DEFAULT_QUALITY = 0.3
 _BITS_PER_GAUSSIAN = 60
 """What a Gaussian takes in a file, roughly: decides how many a target size is spent on."""
@@ -117,10 +119,14 @@ class CompactMethod(SplatsMethod):
         assert self.config.idle_share is not None
         self._pruned = True
         # Whatever no view shows goes for good, so all are asked; at half size, which suffices.
-        cameras = self.capture.cameras[_spread(self.capture.train, _WEIGHED_VIEWS)]
-        weights = blending_weights(self.gaussians(), halved(cameras))
-        kept = contributing(weights, idle_share=self.config.idle_share)
-        logger.info("Leaving out %d of %d Gaussians.", len(weights) - len(kept), len(weights))
+        cameras = halved(self.capture.cameras[_spread(self.capture.train, _WEIGHED_VIEWS)])
+        gaussians = self.gaussians()
+        weights = blending_weights(gaussians, cameras)
+        count = len(contributing(weights, idle_share=self.config.idle_share))
+        # What covers much, and is not replaced by what is behind it.
+        worth = weights * removal_errors(gaussians, cameras).sqrt()
+        kept = worth.argsort(descending=True, stable=True)[:count].sort().values
+        logger.info("Leaving out %d of %d Gaussians.", len(weights) - count, len(weights))
         self.params.keep(kept.to(self.device), self.optimizer)
 
     def _begin_rounding(self) -> None:
@@ -166,15 +172,17 @@ class CompactMethod(SplatsMethod):
     def _compressor(self, gaussians: Gaussians, precision: Precision | None = None) -> Compressor:
         """Judges by photos' cameras; files come out in the frame of the source."""
         gaussians = Gaussians(*(x.cpu().clone() for x in vars(gaussians).values()))
-        judged = _spread(self.capture.train, _JUDGED_VIEWS)
         scene = SplatScene(gaussians, self.config.antialiased)
-        weighed = _spread(self.capture.train, _WEIGHED_VIEWS)
+        judged, compared, weighed = (
+            _spread(self.capture.train, count)
+            for count in (_JUDGED_VIEWS, _COMPARED_VIEWS, _ORDERED_VIEWS)
+        )
         cameras = self.capture.cameras
         judge = Judge(scene, cameras[judged], weighed=cameras[weighed])
         return Compressor(
             judge,
             self.config.antialiased,
-            photo_error=photo_error(scene, self.capture, judged, self.capture.cameras),
+            photo_error=photo_error(scene, self.capture, compared, cameras),
             to_file=self.capture.T_source_capture,
             fixed=precision,
             removes=False,  # `prune_at` has come and gone

@@ -33,7 +33,7 @@ class QuantizedActivation(Activation):
     def __init__(self, sh_degree: int, *, to_file: Similarity, shrink: float) -> None:
         super().__init__(sh_degree)
         self._to_file, self._shrink = to_file, shrink
-        self.precision: Precision | None = None
+        self._grid: Grid | None = None
         self.calibration = 1.0
         """Bytes that the file coder spends per byte of entropy."""
         self.estimated_bytes: float | None = None
@@ -42,8 +42,8 @@ class QuantizedActivation(Activation):
 
     def begin(self, params: Parameters, optimizer: Optimizer, precision: Precision) -> None:
         """Round from now on; ellipsoids take the names that the file gives their axes."""
-        first = self.precision is None
-        self.precision = precision
+        first = self._grid is None
+        self._grid = Grid(precision, self._to_file)
         if first:
             with torch.no_grad():
                 canonical = self._grid.canonical(params.detached())
@@ -54,14 +54,14 @@ class QuantizedActivation(Activation):
         self._refresh(params, shrink=0.0)
 
     @property
-    def _grid(self) -> Grid:
-        assert self.precision is not None
-        return Grid(self.precision, self._to_file)
+    def precision(self) -> Precision | None:
+        """The steps; None until `begin`."""
+        return None if self._grid is None else self._grid.precision
 
     def attributes(self, params: Parameters, *, view: Pinhole, progress: float) -> Attributes:
         """See `Parametrization`."""
         plain = super().attributes(params, view=view, progress=progress)
-        if self.precision is None:
+        if self._grid is None:
             return plain
         with torch.no_grad():
             now = params.detached()
@@ -85,12 +85,12 @@ class QuantizedActivation(Activation):
 
     def step(self, params: Parameters, optimizer: Optimizer, *, step: int, progress: float) -> None:
         """Refresh the rounding of the harmonics when it is due."""
-        if self.precision is not None and (step + 1) % REFRESH_EVERY == 0:
+        if self._grid is not None and (step + 1) % REFRESH_EVERY == 0:
             self._refresh(params, shrink=self._shrink)
 
     @torch.no_grad()
     def _refresh(self, params: Parameters, *, shrink: float) -> None:
-        assert self.precision is not None
+        assert self._grid is not None
         now, shN = params.detached(), params["shN"]
         bits = self._grid.bits(now)
         if shN.numel():
@@ -111,7 +111,7 @@ class QuantizedActivation(Activation):
 
     def gaussians(self, params: Parameters) -> Gaussians:
         """What is rendered, detached."""
-        if self.precision is None:
+        if self._grid is None:
             return params.detached()
         rounded = self._grid.rounded(params.detached())
         if self._sh_error is None:
@@ -134,7 +134,9 @@ class QuantizedActivation(Activation):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state` was taken."""
         stored = state["precision"]
-        self.precision = None if stored is None else Precision.from_state_dict(stored)
+        self._grid = None
+        if stored is not None:
+            self._grid = Grid(Precision.from_state_dict(stored), self._to_file)
         self.calibration = state["calibration"]
         self.estimated_bytes = state["estimated_bytes"]
         self._sh_error = state["sh_error"]

@@ -43,6 +43,8 @@ GROWTHS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2)
 CONTEXTS_UNTIL = 250_000
 """Gaussians up to which contexts are worth their time unless the caller says otherwise."""
 _ROUNDS, _TRIALS = 10, 6
+_STEEPNESS = 3.0
+"""Powers of the price by which sizes change, where nothing is known yet."""
 _SAMPLE = 50_000
 _NEAR, _NEAR_LARGE = 0.97, 0.8
 """Share of an allowed error with which a search is content; of large scenes a sample is seen only.
@@ -250,26 +252,22 @@ class Compressor:
             wanted = error_of_loss(DEFAULT_LOSS, error=self.photo_error)
             price = self.tradeoff.first_price(wanted)
         best: tuple[bytes, Allocation] | None = None
-        low: tuple[float, int] | None = None  # too many bytes at this price
-        high: tuple[float, int] | None = None
+        sizes: dict[float, int] = {}
         for _ in range(_ROUNDS):
             allocation = self.allocation(price)
             data = self.data(allocation, goal)
             logger.debug("price %.3g: %d bytes of %d", price, len(data), target)
+            sizes[price] = len(data)
             if len(data) <= target:
                 if best is None or len(data) > len(best[0]):
                     best = data, allocation
-                high = price, len(data)
                 if len(data) >= (1 - WITHIN) * target:
                     break
-            else:
-                low = price, len(data)
-            steepness = 3.0 if self.fixed is None else 2.0
-            price = _next_price(price, len(data), 0.99 * target, low, high, steepness)
+            price = _next_price(sizes, (1 - WITHIN / 2) * target)
         if best is None:
             raise ValueError(
                 f"`target_bytes` of {target:,} is too small for {len(self.gaussians):,} Gaussians: "
-                f"the coarsest file takes {low[1] if low else 0:,}; allow more or train fewer."
+                f"the coarsest file takes {min(sizes.values()):,}; allow more or train fewer."
             )
         return best
 
@@ -347,18 +345,18 @@ def _decoded(data: bytes, to_file: Similarity | None) -> Gaussians:
     return found if to_file is None else found.transformed(to_file.inverse())
 
 
-def _next_price(
-    price: float,
-    size: int,
-    wanted: float,
-    low: tuple[float, int] | None,
-    high: tuple[float, int] | None,
-    steepness: float,
-) -> float:
-    """Where the size should be `wanted`: by the usual slope, or between two that enclose it."""
-    if low is None or high is None:
-        return price * min(max((size / wanted) ** steepness, 0.02), 50.0)
-    spread = math.log(low[1] / high[1])
-    share = 0.5 if spread < 1e-6 else math.log(low[1] / wanted) / spread
-    share = min(max(share, 0.08), 0.92)
-    return low[0] * (high[0] / low[0]) ** share
+def _next_price(sizes: Mapping[float, int], wanted: float) -> float:
+    """Where the size, which falls with the price, should be `wanted`: by a line through the
+    logarithms of the two that are nearest to it, between those that enclose it."""
+    nearest, *others = sorted(sizes, key=lambda price: abs(math.log(sizes[price] / wanted)))
+    steepness = _STEEPNESS
+    if others and sizes[others[0]] != sizes[nearest]:
+        rise = math.log(others[0] / nearest) / math.log(sizes[nearest] / sizes[others[0]])
+        steepness = min(max(rise, 0.5), 10.0)
+    price = nearest * min(max((sizes[nearest] / wanted) ** steepness, 0.02), 50.0)
+    low = max((p for p, size in sizes.items() if size > wanted), default=0.0)
+    high = min((p for p, size in sizes.items() if size <= wanted and p > low), default=math.inf)
+    if 0 < low and high < math.inf:
+        edge = (high / low) ** 0.05
+        return min(max(price, low * edge), high / edge)
+    return price

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from captures import Similarity
 from vq.transforms.gauge import canonical_frames
 
-from ..formats.fwa_quantization import Values, on_grids
+from ..formats.fwa_quantization import Integers, Values, on_grids
 from ..gaussians import Gaussians, multiply_quats, rotmat_to_quat
 from .precision import HarmonicsGrid, Precision, bits_of
 
@@ -34,13 +35,11 @@ class Grid:
         nearly so.
         """
         steps, back = self.precision.steps, self.to_file.inverse()
-        turned, turn = self._turned(gaussians)
-        found = on_grids(self._values(gaussians), steps).values(steps)
+        turned = self._turned(gaussians)
+        found = on_grids(self._values(gaussians, turned), steps).values(steps)
         vectors = found.rotations.to(gaussians.quats)
         ones = torch.ones_like(vectors[:, :1])
-        units = multiply_quats(
-            turn * turn.new_tensor([1, -1, -1, -1]), torch.cat([ones, vectors], 1)
-        )
+        units = multiply_quats(_inverse(self._turn).to(vectors), torch.cat([ones, vectors], 1))
         lengths = gaussians.quats.norm(dim=1, keepdim=True) * _away_from_zero(turned[:, :1]).sign()
         return Gaussians(
             means=back.apply(found.positions).to(gaussians.means),
@@ -53,11 +52,10 @@ class Grid:
 
     def canonical(self, gaussians: Gaussians) -> Gaussians:
         """The same ellipsoids by the axes that the file names them by."""
-        turn = rotmat_to_quat(self.to_file.rotation)
-        turned = multiply_quats(turn, gaussians.quats.double().cpu())
+        turned = multiply_quats(self._turn, gaussians.quats.double().cpu())
         frames = canonical_frames(turned.numpy(), gaussians.log_scales.cpu().numpy())
         quats = torch.from_numpy(np.ascontiguousarray(frames.quats))
-        back = multiply_quats(turn * turn.new_tensor([1, -1, -1, -1]), quats)
+        back = multiply_quats(_inverse(self._turn), quats)
         return replace(
             gaussians,
             quats=back.to(gaussians.quats),
@@ -67,19 +65,21 @@ class Grid:
     def bits(self, gaussians: Gaussians) -> float:
         """Entropy of all integers but the harmonics', without contexts and without an order."""
         steps = self.precision.steps
-        found = bits_of(on_grids(self._values(gaussians), steps), steps)
+        found = bits_of(self._integers(gaussians), steps)
         return sum(found.values()) - math.lgamma(len(gaussians) + 1) / math.log(2)
 
     def harmonics(self, gaussians: Gaussians) -> HarmonicsGrid:
         """Of Gaussians as they are now."""
         steps = self.precision.steps
-        octaves = on_grids(self._values(gaussians), steps).harmonics_octaves(steps)
+        octaves = self._integers(gaussians).harmonics_octaves(steps)
         return HarmonicsGrid.of(gaussians.shN, self.precision.harmonics, octaves)
 
-    def _values(self, gaussians: Gaussians) -> Values:
+    def _integers(self, gaussians: Gaussians) -> Integers:
+        return on_grids(self._values(gaussians, self._turned(gaussians)), self.precision.steps)
+
+    def _values(self, gaussians: Gaussians, turned: Float[Tensor, "N 4"]) -> Values:
         """In the frame of the file, axes as they are named; in float64, so that grids of large
         scenes stay grids."""
-        turned, _ = self._turned(gaussians)
         return Values(
             positions=self.to_file.apply(gaussians.means.double()),
             log_scales=gaussians.log_scales.double() + self._shift,
@@ -88,10 +88,14 @@ class Grid:
             colors=gaussians.sh0[:, 0],
         )
 
-    def _turned(self, gaussians: Gaussians) -> tuple[Float[Tensor, "N 4"], Float[Tensor, "4"]]:
-        """Quaternions in the frame of the file, and the rotation that took them there."""
-        turn = rotmat_to_quat(self.to_file.rotation).to(gaussians.quats)
-        return multiply_quats(turn, gaussians.quats), turn
+    def _turned(self, gaussians: Gaussians) -> Float[Tensor, "N 4"]:
+        """Quaternions in the frame of the file."""
+        return multiply_quats(self._turn.to(gaussians.quats), gaussians.quats)
+
+    @cached_property
+    def _turn(self) -> Float[Tensor, "4"]:
+        """The rotation that takes quaternions to the frame of the file, float64."""
+        return rotmat_to_quat(self.to_file.rotation)
 
     @property
     def _shift(self) -> float:
@@ -101,3 +105,8 @@ class Grid:
 def _away_from_zero(x: Tensor) -> Tensor:
     """Rotations by half a turn, which only drift can reach, have no vector; nearly so will do."""
     return torch.where(x.abs() < 1e-3, torch.full_like(x, 1e-3), x)
+
+
+def _inverse(quat: Float[Tensor, "4"]) -> Float[Tensor, "4"]:
+    """Of a unit quaternion."""
+    return quat * quat.new_tensor([1, -1, -1, -1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class Precision:
     grading: Grading | None = None
     """See `Steps.grading`."""
 
-    @property
+    @cached_property
     def steps(self) -> Steps:
         """All but the harmonics' step."""
         return Steps(

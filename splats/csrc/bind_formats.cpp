@@ -1,5 +1,6 @@
-// Python names of the kernels of splats.formats: move_columns.
+// Python names of the kernels of splats.formats: move_columns, graded_integers.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
@@ -9,6 +10,8 @@
 #include <vector>
 
 #include "columns.hpp"
+#include "dispatch.hpp"
+#include "grading.hpp"
 #include "thread_pool.hpp"
 
 namespace nb = nanobind;
@@ -36,11 +39,49 @@ bool move_all(long rows, const std::vector<Move>& moves, bool swap) {
   return bad;
 }
 
+using Numbers = nb::ndarray<const double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Found = nb::ndarray<int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Term = std::tuple<std::vector<int64_t>, std::vector<int64_t>, int64_t, int64_t>;
+using Rule = std::tuple<int, int64_t, int64_t, std::vector<Term>>;
+
+void graded_integers(Numbers numbers, const std::vector<Rule>& rules, int descending,
+                     Found integers) {
+  const long rows = static_cast<long>(numbers.shape(0));
+  const size_t width = rules.size();
+  if (numbers.shape(1) != width || integers.shape(1) != width ||
+      static_cast<long>(integers.shape(0)) != rows)
+    throw std::invalid_argument("graded_integers needs one rule per column of both arrays");
+  std::vector<GradingRule> checked;
+  for (size_t column = 0; column < width; ++column) {
+    const auto& [most, constant, own, terms] = rules[column];
+    if (most < 0 || most > 62) throw std::invalid_argument("`most` must lie in [0, 62]");
+    GradingRule rule{most, constant, own, {}, false, false};
+    for (const auto& [columns, factors, low, high] : terms) {
+      if (columns.size() != factors.size() || low > high)
+        throw std::invalid_argument("a term needs one factor per column and ordered bounds");
+      for (const int64_t known : columns)
+        if (known < 0 || known >= static_cast<int64_t>(column))
+          throw std::invalid_argument("a term may use earlier columns only");
+      rule.terms.push_back({columns, factors, low, high});
+    }
+    rule.descends = column > 0 && static_cast<int>(column) < descending;
+    rule.repeats = column > 0 && terms == std::get<3>(rules[column - 1]);
+    checked.push_back(std::move(rule));
+  }
+  const GradingProblem problem{numbers.data(), integers.data(), checked};
+  nb::gil_scoped_release release;
+  parallel_ranges(rows, 512, [&](long begin, long end, int) {
+    FIELDWRIGHT_DISPATCH(grade_rows, problem, begin, end);
+  });
+}
+
 }  // namespace
 
 void bind_formats(nb::module_& m) {
   m.def("move_columns", &move_all, "rows"_a, "moves"_a, "swap"_a,
         "Copies columns of 4-byte values; returns whether one is no finite float.");
+  m.def("graded_integers", &graded_integers, "numbers"_a, "rules"_a, "descending"_a, "integers"_a,
+        "Writes the nearest integers that the rules of their columns allow.");
 }
 
 }  // namespace fieldwright

@@ -22,6 +22,8 @@ from torch import Tensor
 
 from vq.sets.coarsening import FRACTION_BITS, Coarsening, Term
 
+from ..training.kernels import native_kernels
+
 LOG_SCALES, OPACITY = ("0", "1", "2"), "3"
 COLORS, ROTATIONS = ("4", "5", "6"), ("7", "8", "9")
 """Names of the columns of a coded set."""
@@ -77,31 +79,31 @@ class GradedSteps:
         """Of log scales, rotations, opacities and colors."""
         return self.log_scale, self.rotation, self.logit_opacity, self.color
 
-    def log_scale_integers(self, sizes: Float[Tensor, "N 3"]) -> Int64[Tensor, "N 3"]:
-        """The nearest allowed integers, descending like the numbers that are given."""
+    def integers(self, numbers: Float[Tensor, "N 10"]) -> Int64[Tensor, "N 10"]:
+        """The nearest allowed integers, columns in the order of a set; log scales descend like the
+        numbers that are given, float64."""
+        native = native_kernels() if numbers.device.type == "cpu" else None
+        if native is None:
+            return self.integers_reference(numbers)
+        found = torch.empty(numbers.shape, dtype=torch.int64)
+        rules = [_plain(rule) for rule in self.coarsenings.values()]
+        native.graded_integers(numbers.contiguous().numpy(), rules, len(LOG_SCALES), found.numpy())
+        return found
+
+    def integers_reference(self, numbers: Float[Tensor, "N 10"]) -> Int64[Tensor, "N 10"]:
+        """`integers` in plain torch, any device: the definition of the native kernel."""
         known: dict[str, Tensor] = {}
-        for axis, name in enumerate(LOG_SCALES):
-            rule, base = self._rules[name], self._rules[name].base(known)
-            found = _nearest(rule, base, sizes[:, axis])
-            if axis > 0:
+        for column, (name, rule) in zip(numbers.T, self.coarsenings.items(), strict=True):
+            base = rule.base(known)
+            k = rule.coarseness(base, column.round().long())
+            found = (column / (1 << k)).round().long() << k
+            if name in LOG_SCALES[1:]:
                 # Rounded more coarsely than this one, the one before could fall below it.
-                most = known[LOG_SCALES[axis - 1]]
+                most = known[LOG_SCALES[int(name) - 1]]
                 k = rule.coarseness(base, most)
                 found = torch.where(found > most, most >> k << k, found)
             known[name] = found
         return torch.stack(list(known.values()), dim=1)
-
-    def integers(
-        self,
-        column: str,
-        numbers: Float[Tensor, "N c"],
-        log_scales: Int64[Tensor, "N 3"],
-        opacities: Int64[Tensor, "N 1"] | None = None,
-    ) -> Int64[Tensor, "N c"]:
-        """The nearest allowed integers of opacities, colors or rotations: `column` is one of
-        theirs."""
-        base = self._base(column, log_scales, opacities)
-        return _nearest(self._rules[column], base, numbers)
 
     def coarseness(
         self,
@@ -211,9 +213,10 @@ def _units(octaves: float) -> int:
     return round(octaves * 2**FRACTION_BITS)
 
 
-def _nearest(
-    rule: Coarsening, base: Int64[Tensor, "..."] | int, numbers: Float[Tensor, "..."]
-) -> Int64[Tensor, "..."]:
-    """The nearest multiple of 2^k, k as the integer next to each number has it."""
-    k = rule.coarseness(base, numbers.round().long())
-    return (numbers / (1 << k)).round().long() << k
+def _plain(rule: Coarsening) -> tuple[int, int, int, list[tuple[list[int], list[int], int, int]]]:
+    """As the kernel takes it."""
+    terms = [
+        ([int(name) for name, _ in t.factors], [factor for _, factor in t.factors], t.low, t.high)
+        for t in rule.terms
+    ]
+    return rule.most, rule.constant, rule.own, terms

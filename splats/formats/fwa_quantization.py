@@ -162,22 +162,23 @@ def on_grids(values: Values, steps: Steps) -> Integers:
     """The nearest integers of every attribute. What lies on the grids stays where it is."""
     units = steps.of_integers
     positions = (values.positions.double() / units.position).round().long()
-    log_scales = values.log_scales.double() / units.log_scale
-    rotations = values.rotations.double() / units.rotation
-    logits = values.logit_opacities.double() / units.logit_opacity
-    colors = values.colors.double() / units.color
+    numbers = torch.cat(
+        [
+            values.log_scales.double() / units.log_scale,
+            values.logit_opacities.double() / units.logit_opacity,
+            values.colors.double() / units.color,
+            values.rotations.double() / units.rotation,
+        ],
+        dim=1,
+    )
     graded = steps.graded
-    if graded is None:
-        found = (x.round().long() for x in (log_scales, rotations, logits, colors))
-        return Integers(positions, *found)
-    sizes = graded.log_scale_integers(log_scales)
-    opacities = graded.integers(OPACITY, logits, sizes)
+    found = numbers.round().long() if graded is None else graded.integers(numbers)
     return Integers(
         positions,
-        sizes,
-        rotations=graded.integers(ROTATIONS[0], rotations, sizes, opacities),
-        logit_opacities=opacities,
-        colors=graded.integers(COLORS[0], colors, sizes, opacities),
+        log_scales=found[:, :3],
+        rotations=found[:, 7:],
+        logit_opacities=found[:, 3:4],
+        colors=found[:, 4:7],
     )
 
 

@@ -99,6 +99,20 @@ def test_integers_lie_on_the_grids_that_decoders_find(integers: Integers) -> Non
         assert torch.equal(columns[name] >> k << k, columns[name])
 
 
+@pytest.mark.parametrize("grading", [Grading(0.02), Grading(3.0, 1.0, 0.0, 0.3, 0.8)])
+def test_kernel_and_torch_find_the_same_integers(grading: Grading) -> None:
+    """Also of numbers on ties and of scales that fall below one another."""
+    graded = replace(STEPS, grading=grading).graded
+    assert graded is not None
+    random = torch.Generator().manual_seed(1)
+    numbers = 200 * torch.randn(5000, 10, generator=random, dtype=torch.float64)
+    numbers[:, :3] = (-400 + numbers[:, :3]).sort(dim=1, descending=True).values
+    numbers[::2] = (2 * numbers[::2]).round() / 2
+    found = graded.integers(numbers)
+    assert torch.equal(found, graded.integers_reference(numbers))
+    assert (found[:, :3].diff(dim=1) <= 0).all()
+
+
 def test_values_move_by_at_most_half_their_step(values: Values, integers: Integers) -> None:
     found = integers.values(STEPS)
     for kind, step in (("logit_opacities", 0.3), ("colors", 0.08), ("rotations", 0.05)):
