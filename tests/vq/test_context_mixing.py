@@ -72,7 +72,20 @@ def test_mixing_learns_what_a_context_knows() -> None:
 
 
 @needs_native
-@pytest.mark.parametrize(("count", "bits"), [(1, 0), (1, 20), (7, 1), (120, 4), (40, 21)])
+def test_two_parents_together_tell_what_neither_does() -> None:
+    rng = np.random.default_rng(0)
+    lattice = surface(4_000, 12)
+    parents = [rng.integers(0, 2, len(lattice)).astype(np.uint32) * 64 for _ in range(2)]
+    values = (parents[0] ^ parents[1]) // 64 + rng.integers(0, 2, len(lattice)) * 2
+    around = neighbors.earlier_neighbors(lattice, columns.NEAR)
+    context = ColumnContext(around, parents, 2)
+    values = values.astype(np.uint32)
+    data = encode_column(context, fit_weights(context, values), values)
+    assert 8 * len(data) < 1.15 * len(values)  # one bit is noise; the other follows from both
+
+
+@needs_native
+@pytest.mark.parametrize(("count", "bits"), [(1, 0), (1, 20), (7, 1), (120, 4), (400, 8), (40, 21)])
 def test_points_have_the_same_bytes_in_python(
     count: int, bits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -270,3 +270,13 @@ def test_a_real_scene_shrinks_below_its_file(shared_data: Path) -> None:
     # The file itself spends 86.3 bits per Gaussian on these. Measured: 51.17.
     assert 8 * len(data) / len(packed) < 51.5
     np.testing.assert_array_equal(records(*sets.decode(data)), records(packed.positions, values))
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 5])
+def test_other_versions_are_refused(version: int) -> None:
+    data = bytearray(sets.encode(*make_set(20)))
+    assert data[4] == 3
+    data[4] = version
+    data[-4:] = zlib.crc32(data[:-4]).to_bytes(4, "little")
+    with pytest.raises(CodecError, match=f"version {version}, "):
+        sets.decode(bytes(data))

@@ -171,14 +171,17 @@ class ColumnCoder {
       return static_cast<uint32_t>(x >> (drop + more));
     };
     const int32_t* f = s_.features;
-    const uint32_t parent = c_.parents.empty() ? 0 : c_.parents.back()[i];
+    const auto parent = [&](size_t back) {  // counted from the most telling
+      const size_t n = c_.parents.size();
+      return back <= n ? c_.parents[n - back][i] : 0;
+    };
     model_.set_contexts({
         static_cast<uint32_t>(k_),
         coarse(guesses_[0].center, 0),
         coarse(f[kNearest], 0),
-        parent,
+        parent(1),
         coarse(f[kFirstAlike], 1) << 10 | coarse(f[kFirstAlike + 1], 1),
-        coarse(f[kAlikeMean], 1) << 8 | static_cast<uint32_t>(situations_[1]),
+        (parent(1) >> 5) << 12 | parent(2) >> 5,
     });
   }
 

@@ -63,6 +63,11 @@ struct Counter {
   int logit(const MixingTables& tables) const {
     return tables.logit[state >> 20] * tables.trust[seen()] >> 16;
   }
+  // The probability's distance from 1/2, in 1/1024, likewise.
+  int lean(const MixingTables& tables) const {
+    const int64_t distance = static_cast<int64_t>(state >> 10) - (1 << 21);
+    return static_cast<int>((distance * tables.trust[seen()] >> 16) >> 12);
+  }
   void update(int bit, const MixingTables& tables) {
     const int n = seen();
     const int64_t p = state >> 10;
@@ -72,7 +77,29 @@ struct Counter {
   }
 };
 
-// Codes bits whose probability is mixed from one counter per context and from given logits.
+// One way to weigh the inputs of a decision; 65536 is 1.
+template <int kInputs>
+struct Mixer {
+  static constexpr int kMax = 1 << 20, kSettledRate = 100;
+  int weights[kInputs];
+  int seen = 0;
+
+  int logit(const int* x) const {
+    int64_t sum = 0;
+    for (int i = 0; i < kInputs; ++i) sum += static_cast<int64_t>(weights[i]) * x[i];
+    return clamp_logit(sum >> 16);
+  }
+  // After a decision on these inputs, which this mixer alone gave the probability p.
+  void learn(const int* x, int p, int bit) {
+    const int rate = seen < 4000 ? kSettledRate + 4000 / (16 + seen++) : kSettledRate;
+    const int step = ((bit << 16) - p) * rate >> 8;
+    for (int i = 0; i < kInputs; ++i)
+      weights[i] = std::clamp(weights[i] + ((x[i] * step + (1 << 13)) >> 14), -kMax, kMax);
+  }
+};
+
+// Codes bits whose probability is mixed from one counter per context and from given logits. Two
+// mixers do that, one of the situation at hand and one of all; the mean of their logits counts.
 //
 // The decisions between two calls of set_contexts form a path through a binary tree. Its nodes
 // have counters of their own; four levels of the tree share a line of 16 counters.
@@ -84,8 +111,8 @@ class ContextModel {
       : coder_(coder),
         line_bits_(3 + std::min(11, static_cast<int>(std::bit_width(uint64_t(count))))),
         lines_(size_t{kContexts} << line_bits_),
-        weights_(static_cast<size_t>(num_sets) * kInputs, kFirstWeight),
-        seen_(num_sets, 0) {}
+        mixers_(num_sets, first_mixer()),
+        common_(first_mixer()) {}
 
   const MixingTables& tables() const { return tables_; }
 
@@ -100,25 +127,23 @@ class ContextModel {
   // Codes a bit that nothing is known about.
   int decide_evenly(int bit) { return coder_.code(bit, 32768); }
 
-  // Codes the next bit of the path with weight set `set`; `given` holds the logits that the caller
-  // knows. A decoder ignores `bit`.
+  // Codes the next bit of the path with mixer `set` and the common one; `given` holds the logits
+  // that the caller knows. A decoder ignores `bit`.
   int decide(int bit, int set, const int* given) {
     if (leaf_ >= 16) enter();
     int x[kInputs];
-    for (int c = 0; c < kContexts; ++c) x[c] = current_[c]->counters[leaf_].logit(tables_);
-    for (int g = 0; g < kGiven; ++g) x[kContexts + g] = given[g];
+    for (int c = 0; c < kContexts; ++c) {
+      const Counter& counter = current_[c]->counters[leaf_];
+      x[c] = counter.logit(tables_);
+      x[kContexts + c] = counter.lean(tables_);
+    }
+    for (int g = 0; g < kGiven; ++g) x[2 * kContexts + g] = given[g];
     x[kInputs - 1] = 256;
-    int* w = &weights_[static_cast<size_t>(set) * kInputs];
-    int64_t sum = 0;
-    for (int i = 0; i < kInputs; ++i) sum += static_cast<int64_t>(w[i]) * x[i];
-    const int logit = clamp_logit(sum >> 16);
-    const int p = std::clamp(static_cast<int>(tables_.cdf[logit + kLogitMax] >> 12), 1, 65535);
-    bit = coder_.code(bit, static_cast<uint32_t>(p));
-    const int rate = kSettledRate + 4000 / (16 + seen_[set]);
-    if (seen_[set] < 65535) ++seen_[set];
-    const int step = ((bit << 16) - p) * rate >> 8;
-    for (int i = 0; i < kInputs; ++i)
-      w[i] = std::clamp(w[i] + ((x[i] * step + (1 << 13)) >> 14), -kWeightMax, kWeightMax);
+    Mixer<kInputs>& own = mixers_[set];
+    const int logits[2] = {own.logit(x), common_.logit(x)};
+    bit = coder_.code(bit, static_cast<uint32_t>(probability((logits[0] + logits[1]) >> 1)));
+    own.learn(x, probability(logits[0]), bit);
+    common_.learn(x, probability(logits[1]), bit);
     for (Line* line : current_) line->counters[leaf_].update(bit, tables_);
     leaf_ = 2 * leaf_ + static_cast<uint32_t>(bit);
     node_ = 2 * node_ + static_cast<uint32_t>(bit);
@@ -126,12 +151,24 @@ class ContextModel {
   }
 
  private:
-  static constexpr int kInputs = kContexts + kGiven + 1;
-  static constexpr int kFirstWeight = 12000, kWeightMax = 1 << 20, kSettledRate = 40;
+  static constexpr int kInputs = 2 * kContexts + kGiven + 1;
 
   struct alignas(64) Line {
     Counter counters[16];
   };
+
+  // Leans have no weight at first.
+  static Mixer<kInputs> first_mixer() {
+    Mixer<kInputs> mixer;
+    std::fill_n(mixer.weights, kInputs, 12000);
+    std::fill_n(mixer.weights + kContexts, kContexts, 0);
+    return mixer;
+  }
+
+  // Of a 1, in 2^-16.
+  int probability(int logit) const {
+    return std::clamp(static_cast<int>(tables_.cdf[logit + kLogitMax] >> 12), 1, 65535);
+  }
 
   void enter() {
     for (int c = 0; c < kContexts; ++c) {
@@ -146,7 +183,8 @@ class ContextModel {
   const MixingTables& tables_ = mixing_tables();
   int line_bits_;
   std::vector<Line> lines_;
-  std::vector<int> weights_, seen_;
+  std::vector<Mixer<kInputs>> mixers_;
+  Mixer<kInputs> common_;
   uint32_t bases_[kContexts] = {};
   Line* current_[kContexts] = {};
   uint32_t node_ = 1, leaf_ = 1;

@@ -5,10 +5,10 @@ earlier points, its parents (columns coded before) there and at the point itself
 five guesses: a linear prediction with transmitted weights, the mean of the neighbors, the mean of
 the four whose parents are most like the point's own, the nearest, and the most alike. Each guess
 is a logistic distribution whose width is the guess's average error so far in like situations. The
-value is coded bit by bit, highest first; every guess gives the logit of the bit, six
-contexts give adaptive counters, and `mixing` blends them. Where a `coarsening` says that the k
-lower bits of a value are zero, they are not coded, guesses are shares of steps of 2^k, k is a
-context, and bit b of a value has weights number b - k; while the upper bits that k depends on are
+value is coded bit by bit, highest first; every guess gives the logit of the bit, six contexts
+(`_set_contexts`) give adaptive counters, and `mixing` blends them. Where a `coarsening` says that
+the k lower bits of a value are zero, they are not coded, guesses are shares of steps of 2^k, k is a
+context, and bit b of a value has mixer number b - k; while the upper bits that k depends on are
 unknown, k is that of the linear prediction and edges lie half a finest step below. All arithmetic
 is on integers; divisions of sums are between non-negative numbers. Twin of the kernel in
 csrc/context_columns.cpp.
@@ -240,7 +240,7 @@ class _ColumnModel:
         for g in range(_GUESSES):
             error = sum(self._errors[3 * g + s].mean[situations[s]] for s in range(3))
             slopes.append(355 * 16 * 65536 // (error // 3 + (32 << k)))
-        self._set_contexts(i, around.features, centers[0], situations[1], k)
+        self._set_contexts(i, around.features, centers[0], k)
         value = self._code_bits(i, value, centers, slopes, k)
         for g, center in enumerate(centers):
             for s, situation in enumerate(situations):
@@ -257,18 +257,17 @@ class _ColumnModel:
         """How many lower bits of value i are zero, if its others are those of `upper`."""
         return 0 if self._coarseness is None else self._coarseness.at(i, upper)
 
-    def _set_contexts(
-        self, i: int, features: list[int], linear: int, situation: int, k: int
-    ) -> None:
+    def _set_contexts(self, i: int, features: list[int], linear: int, k: int) -> None:
         drop = 4 + max(0, self._bits - 8)
         first, second = (features[_FIRST_ALIKE + a] >> drop + 1 for a in range(2))
+        parents = [0, 0, *(parent[i] for parent in self._view.parents[-2:])]
         contexts = (
             k,
             linear >> drop,
             features[_NEAREST] >> drop,
-            self._view.parents[-1][i] if self._view.parents else 0,
+            parents[-1],
             first << 10 | second,
-            features[_ALIKE_MEAN] >> drop + 1 << 8 | situation,
+            (parents[-1] >> 5 << 12) | parents[-2] >> 5,
         )
         self._model.set_contexts(contexts)
 

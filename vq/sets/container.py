@@ -3,14 +3,14 @@
 Numbers called varint hold seven bits per byte, lowest first, the top bit set on all bytes but the
 last; "folded" maps 0, -1, 1, -2, ... to 0, 1, 2, 3, ... before. In order:
 
-1. `FSET`; one byte, the version, 1 or, where columns have a coarsening, 2; one byte, the preset
+1. `FSET`; one byte, the version, 3 or, where columns have a coarsening, 4; one byte, the preset
    (an index into `PRESETS`).
 2. Positions: one byte, their type (an index into `DTYPES`); the three minima, folded varints; one
    byte, the bits B <= 42 of the largest coordinate above its minimum.
 3. varint N, the number of points; varint, the number of columns; per column: varint length of its
    name and the name in UTF-8; one byte, its type; folded varint, its minimum; one byte, the bits
    <= 24 of its largest value above the minimum; varint, how many parents it has; their numbers,
-   varints below its own; in version 2 its coarsening: a varint, 0 for none, 1 for that of the
+   varints below its own; in version 4 its coarsening: a varint, 0 for none, 1 for that of the
    column before, else 1 + `most`, followed by `constant` and `own` (folded varints), varint, the
    number of terms, and per term: varint, the number of factors; per factor the number of an earlier
    column (varint) and the factor (folded varint); one byte, 1 if the term has a lower bound plus 2
@@ -46,6 +46,7 @@ BLOCK_POINTS = 1 << 18
 UPPER_BITS = 20
 """Bits per axis that are coded as points; what lies below is noise, coded as columns."""
 MAX_POSITION_BITS = 42
+_VERSION = 3  # and the next where columns have a coarsening
 _MAX_COLUMNS, _MAX_NAME = 1 << 12, 1 << 10
 _MAX_MINIMUM = 1 << 62
 
@@ -107,7 +108,8 @@ class SetHeader:
 
     def to_bytes(self) -> bytes:
         """Everything before the first block."""
-        version = 2 if any(column.coarsening for column in self.columns) else 1
+        coarse = any(column.coarsening for column in self.columns)
+        version = _VERSION + coarse
         parts = [MAGIC, bytes([version, PRESETS.index(self.preset), DTYPES.index(self.dtype)])]
         parts += [write_varint(fold(minimum)) for minimum in self.minima]
         parts += [bytes([self.position_bits]), write_varint(self.count)]
@@ -119,7 +121,7 @@ class SetHeader:
             parts += [write_varint(len(name)), name, bytes([DTYPES.index(column.dtype)])]
             parts += [write_varint(fold(column.minimum)), bytes([column.bits])]
             parts += [write_varint(len(column.parents)), *map(write_varint, column.parents)]
-            if version == 2:
+            if coarse:
                 parts.append(_coarsening_bytes(column.coarsening, before, names))
             before = column.coarsening
         return b"".join(parts)
@@ -146,9 +148,11 @@ class Reader:
 
     def header(self, max_items: int) -> SetHeader:
         """The header; refuses more than `max_items` coordinates and values."""
-        version = self._byte("version", 2)
-        if version == 0:
-            raise CodecError("version 0, expected 1 or 2", offset=self.offset - 1)
+        version = self._byte("version", _VERSION + 1)
+        if version < _VERSION:
+            raise CodecError(
+                f"version {version}, expected {_VERSION} or {_VERSION + 1}", offset=self.offset - 1
+            )
         preset = PRESETS[self._byte("preset", len(PRESETS) - 1)]
         dtype = self._dtype()
         minima = (self._minimum(), self._minimum(), self._minimum())
@@ -163,7 +167,7 @@ class Reader:
         columns: list[ColumnHeader] = []
         for index in range(width):
             column = self._column(index)
-            if version == 2:
+            if version > _VERSION:
                 column = replace(column, coarsening=self._coarsening(columns, column))
             columns.append(column)
         if len({column.name for column in columns}) < width:

@@ -15,7 +15,7 @@ step of a counter that has seen n bits.
 
 **A counter** is a probability of 22 bits, at first 2^21, and the number n of bits seen, at most
 250. A bit moves it by (target - p) * rate[n] >> 16, target = 2^22 - 1 or 0. Its logit is
-logit[p >> 10] * trust[n] >> 16.
+logit[p >> 10] * trust[n] >> 16, its lean ((p - 2^21) * trust[n] >> 16) >> 12.
 
 **Contexts.** The decisions since `set_contexts` are a path through a binary tree, whose node is
 numbered 1 at the root and 2 * node + bit below. Each context has 2^b lines of 16 counters, b =
@@ -24,11 +24,14 @@ line is chosen by h = (context + 1) * 0x9E3779B1 * (2 c + 1) + node * 0x85EBCA6B
 number c from 0, then (h ^ h >> 15) * 0x2C1B3C6D >> 32 - b, all modulo 2^32; the counter inside the
 line is 1, then 2 * counter + bit. Contexts that meet in a line share it.
 
-**A decision** takes the logits of one counter per context, those that the caller knows, and 256 as
-a constant, and sums them with weights (at first 12000; 65536 is 1) of the set that the caller
-names: sum >> 16, limited, is the logit of the coded probability (28 bits >> 12, in [1, 65535]).
-Afterwards, with step = (65536 * bit - p) * rate >> 8 and rate = 40 + 4000 // (16 + decisions of
-the set so far, at most 65535), each weight grows by (x * step + 8192) >> 14 within +-2^20.
+**A decision** takes, in this order, the logits of one counter per context, their leans, the logits
+that the caller knows, and 256 as a constant. Two mixers weigh these inputs: the one that the caller
+names and one that takes part in all decisions. A mixer's logit is the sum of input times weight,
+>> 16, limited; the sum of both logits, >> 1, is that of the coded probability (28 bits >> 12, in
+[1, 65535]). Weights are at first 12000 (65536 is 1), those of leans 0. Afterwards each mixer learns
+by the probability p that it alone would have given: with step = (65536 * bit - p) * rate >> 8 and
+rate = 100 + 4000 // (16 + its decisions so far, at most 4000), each weight grows by
+(x * step + 8192) >> 14 within +-2^20.
 
 Reference: Mahoney, Data Compression Explained (2013), sections 4.2 and 4.3.
 """
@@ -41,7 +44,7 @@ from functools import cache
 from typing import Protocol, runtime_checkable
 
 LOGIT_MAX = 3071
-_FIRST_WEIGHT, _WEIGHT_MAX, _SETTLED_RATE, _SLOWEST = 12000, 1 << 20, 40, 250
+_FIRST_WEIGHT, _WEIGHT_MAX, _SETTLED_RATE, _SLOWEST = 12000, 1 << 20, 100, 250
 _WORD = 0xFFFFFFFF
 
 
@@ -150,6 +153,28 @@ def clamp_logit(x: int) -> int:
     return max(-LOGIT_MAX, min(LOGIT_MAX, x))
 
 
+class _Mixer:
+    """One way to weigh the inputs of a decision."""
+
+    def __init__(self, num_contexts: int, num_given: int) -> None:
+        first = [_FIRST_WEIGHT]
+        self._weights = first * num_contexts + [0] * num_contexts + first * (num_given + 1)
+        self._seen = 0
+
+    def logit(self, x: Sequence[int]) -> int:
+        """What the inputs say."""
+        return clamp_logit(sum(w * v for w, v in zip(self._weights, x, strict=True)) >> 16)
+
+    def learn(self, x: Sequence[int], p: int, bit: int) -> None:
+        """After a decision on these inputs, which this mixer alone gave the probability `p`."""
+        rate = _SETTLED_RATE + 4000 // (16 + self._seen)
+        self._seen = min(self._seen + 1, 4000)
+        step = ((bit << 16) - p) * rate >> 8
+        for i, v in enumerate(x):
+            moved = self._weights[i] + (v * step + (1 << 13) >> 14)
+            self._weights[i] = max(-_WEIGHT_MAX, min(_WEIGHT_MAX, moved))
+
+
 class ContextModel:
     """Codes bits whose probability is mixed from one counter per context and from given logits."""
 
@@ -159,8 +184,8 @@ class ContextModel:
         self._coder, self._shift = coder, 32 - min(14, 3 + count.bit_length())
         self._tables = tables()
         self._counters: list[dict[int, tuple[int, int]]] = [{} for _ in range(num_contexts)]
-        self._weights = [[_FIRST_WEIGHT] * (num_contexts + num_given + 1) for _ in range(num_sets)]
-        self._seen = [0] * num_sets
+        self._mixers = [_Mixer(num_contexts, num_given) for _ in range(num_sets)]
+        self._common = _Mixer(num_contexts, num_given)
         self._bases = [0] * num_contexts
         self._lines = [0] * num_contexts
         self._node = self._leaf = 1
@@ -182,7 +207,7 @@ class ContextModel:
 
         Args:
             bit: Ignored by a decoder.
-            chosen: Which set of weights to use.
+            chosen: Which mixer to use beside the common one.
             given: Logits that the caller knows.
         """
         if self._leaf >= 16:
@@ -190,12 +215,14 @@ class ContextModel:
         slots = [line << 4 | self._leaf for line in self._lines]
         states = [c.get(s, (1 << 21, 0)) for c, s in zip(self._counters, slots, strict=True)]
         table = self._tables
-        x = [*(table.logit[p >> 10] * table.trust[n] >> 16 for p, n in states), *given, 256]
-        weights = self._weights[chosen]
-        logit = clamp_logit(sum(w * v for w, v in zip(weights, x, strict=True)) >> 16)
-        p = min(max(table.cdf[logit + LOGIT_MAX] >> 12, 1), 65535)
-        bit = self._coder.code(bit, p)
-        self._learn(weights, x, chosen, (bit << 16) - p)
+        logits = [table.logit[p >> 10] * table.trust[n] >> 16 for p, n in states]
+        leans = [((p - (1 << 21)) * table.trust[n] >> 16) >> 12 for p, n in states]
+        x = [*logits, *leans, *given, 256]
+        mixers = self._mixers[chosen], self._common
+        found = [mixer.logit(x) for mixer in mixers]
+        bit = self._coder.code(bit, self._probability(sum(found) >> 1))
+        for mixer, logit in zip(mixers, found, strict=True):
+            mixer.learn(x, self._probability(logit), bit)
         target = (1 << 22) - 1 if bit else 0
         for counter, slot, (probability, n) in zip(self._counters, slots, states, strict=True):
             moved = probability + ((target - probability) * table.rate[n] >> 16)
@@ -203,13 +230,9 @@ class ContextModel:
         self._leaf, self._node = 2 * self._leaf + bit, 2 * self._node + bit & _WORD
         return bit
 
-    def _learn(self, weights: list[int], x: list[int], chosen: int, error: int) -> None:
-        rate = _SETTLED_RATE + 4000 // (16 + self._seen[chosen])
-        self._seen[chosen] = min(self._seen[chosen] + 1, 65535)
-        step = error * rate >> 8
-        for i, v in enumerate(x):
-            moved = weights[i] + (v * step + (1 << 13) >> 14)
-            weights[i] = max(-_WEIGHT_MAX, min(_WEIGHT_MAX, moved))
+    def _probability(self, logit: int) -> int:
+        """Of a 1, in 2^-16."""
+        return min(max(self._tables.cdf[logit + LOGIT_MAX] >> 12, 1), 65535)
 
     def _enter(self) -> None:
         """Find the lines of counters of the next four decisions."""
