@@ -1,6 +1,7 @@
 #include "octree.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdlib>
 
@@ -11,46 +12,41 @@ namespace fieldwright {
 namespace {
 
 constexpr int kContexts = 5;
-constexpr int kLost = 2;  // levels without neighbors after which a lone point is unpredictable
 
 // A cube that holds `count` points; its corner in units of its side.
 struct Cell {
   uint32_t corner[3];
   uint32_t count;
-  // To which side the last neighbors lay that it or a cell around it had, per axis; how many
-  // levels ago that was; and on which sides it went since, per axis, after a leading 1.
-  int lean[3] = {0, 0, 0};
-  int age = 0;
-  int path[3] = {1, 1, 1};
+  bool alone = false;  // no neighbors, and so none further down
 };
 
-// How many points the cells of one level hold, by corner.
+// Where in Morton order the occupied cells of one level stand, by corner.
 class CellTable {
  public:
   CellTable(const std::vector<Cell>& cells, int level)
       : side_(uint32_t{1} << level),
         mask_(std::bit_ceil(2 * cells.size() + 8) - 1),
         slots_(mask_ + 1) {
-    for (const Cell& cell : cells) {
-      const uint64_t key = key_of(cell.corner);
-      size_t s = first_slot(cell.corner);
-      while (slots_[s].count) s = (s + 1) & mask_;
-      slots_[s] = {key, cell.count};
+    for (size_t i = 0; i < cells.size(); ++i) {
+      size_t s = first_slot(cells[i].corner);
+      while (slots_[s].index >= 0) s = (s + 1) & mask_;
+      slots_[s] = {key_of(cells[i].corner), static_cast<long>(i)};
     }
   }
 
-  uint32_t count(const uint32_t* corner) const {
-    if (corner[0] >= side_ || corner[1] >= side_ || corner[2] >= side_) return 0;
+  // -1 where no cell is.
+  long find(const uint32_t* corner) const {
+    if (corner[0] >= side_ || corner[1] >= side_ || corner[2] >= side_) return -1;
     const uint64_t key = key_of(corner);
-    for (size_t s = first_slot(corner); slots_[s].count; s = (s + 1) & mask_)
-      if (slots_[s].key == key) return slots_[s].count;
-    return 0;
+    for (size_t s = first_slot(corner); slots_[s].index >= 0; s = (s + 1) & mask_)
+      if (slots_[s].key == key) return slots_[s].index;
+    return -1;
   }
 
  private:
   struct Slot {
-    uint64_t key;
-    uint32_t count = 0;
+    uint64_t key = 0;
+    long index = -1;
   };
 
   static uint64_t key_of(const uint32_t* c) {
@@ -68,6 +64,69 @@ class CellTable {
   size_t mask_;
   std::vector<Slot> slots_;
 };
+
+// How crowded places are, by the points nearby: each adds by the inverse fourth power of its
+// distance, about.
+class Density {
+ public:
+  Density() {
+    for (int d = 0; d < kReach; ++d) falloff_[d] = (1 << 24) / ((4 + d) * (4 + d));
+  }
+
+  void clear() { num_sources_ = 0; }
+
+  // A cell so many sides from the one at hand, not split yet.
+  void add_cell(const int (&step)[3], int width) {
+    Source& source = sources_[num_sources_++];
+    for (int a = 0; a < 3; ++a) source.place[a] = 4 * step[a] + 2;
+    source.blur = 2;
+    source.width = width;
+  }
+
+  // One that is, with the widths of the counts of its eight parts.
+  void add_parts(const int (&step)[3], const std::array<uint8_t, 8>& widths) {
+    for (int part = 0; part < 8; ++part) {
+      if (widths[part] == 0) continue;
+      Source& source = sources_[num_sources_++];
+      for (int a = 0; a < 3; ++a) source.place[a] = 4 * step[a] + 1 + 2 * (part >> a & 1);
+      source.blur = 0;
+      source.width = widths[part];
+    }
+  }
+
+  // How much of the density at the centers of two boxes is at the second, in 1/4096.
+  int share(const int (&low)[3], const int (&high)[3]) const {
+    int64_t sums[2] = {kEven, kEven};
+    for (int s = 0; s < num_sources_; ++s) {
+      const Source& source = sources_[s];
+      sums[0] += source.width * falloff_[source.blur + distance(source, low)];
+      sums[1] += source.width * falloff_[source.blur + distance(source, high)];
+    }
+    return static_cast<int>(4096 * sums[1] / (sums[0] + sums[1]));
+  }
+
+ private:
+  static constexpr int kReach = 128;  // more than 3 * 6 * 6 + 2
+  static constexpr int64_t kEven = 1 << 16;
+
+  struct Source {
+    int place[3];  // in quarters of a side, as are boxes
+    int blur;      // of unknown place, added to squared distances
+    int width;
+  };
+
+  static int distance(const Source& source, const int (&box)[3]) {
+    int sum = 0;
+    for (int a = 0; a < 3; ++a) sum += (source.place[a] - box[a]) * (source.place[a] - box[a]);
+    return sum;
+  }
+
+  int64_t falloff_[kReach];
+  Source sources_[26 * 8];
+  int num_sources_ = 0;
+};
+
+int width_of(uint32_t count) { return static_cast<int>(std::bit_width(count)); }
 
 uint32_t quantize(int x) {  // 1..15, finer near 0
   const int a = std::abs(x);
@@ -88,53 +147,47 @@ class PointCoder {
     level_ = static_cast<uint32_t>(level);
     std::vector<Cell> next;
     next.reserve(cells.size());
+    parts_.assign(cells.size(), {});
     long first = 0;
-    for (Cell& cell : cells) {
-      look_around(cell, table);
-      split_axis(cell, 2, first, upper, next);
-      first += cell.count;
+    for (size_t i = 0; i < cells.size(); ++i) {
+      look_around(cells, i, table);
+      const size_t before = next.size();
+      split_axis(cells[i], 2, first, upper, next);
+      for (size_t n = before; n < next.size(); ++n) {
+        const uint32_t* c = next[n].corner;
+        parts_[i][(c[0] & 1) | (c[1] & 1) << 1 | (c[2] & 1) << 2] =
+            static_cast<uint8_t>(width_of(next[n].count));
+      }
+      first += cells[i].count;
     }
     return next;
   }
 
  private:
-  void look_around(Cell& cell, const CellTable& table) {
+  void look_around(std::vector<Cell>& cells, size_t index, const CellTable& table) {
+    Cell& cell = cells[index];
     neighbors_ = 0;
-    for (int n = 0; n < 27; ++n) {
-      const int x = n % 3, y = n / 3 % 3, z = n / 9;
-      around_[z][y][x] = 0;
-      if (n == 13 || cell.age > 0) continue;  // a cell without neighbors has none further down
-      const uint32_t corner[3] = {cell.corner[0] + x - 1, cell.corner[1] + y - 1,
-                                  cell.corner[2] + z - 1};
-      const uint32_t count = table.count(corner);
-      if (count == 0) continue;
-      const int presence = 1 + 3 * std::min(6, static_cast<int>(std::bit_width(count)));
-      const int far = std::abs(x - 1) + std::abs(y - 1) + std::abs(z - 1);
-      around_[z][y][x] = presence;
-      near_[neighbors_++] = {{x - 1, y - 1, z - 1}, (8 >> far) * presence};
+    density_.clear();
+    std::fill_n(lean_, 3, 0);
+    for (auto& pair : faces_) pair[0] = pair[1] = 0;
+    for (int n = 0; n < 27 && !cell.alone; ++n) {
+      const int step[3] = {n % 3 - 1, n / 3 % 3 - 1, n / 9 - 1};
+      const uint32_t corner[3] = {cell.corner[0] + step[0], cell.corner[1] + step[1],
+                                  cell.corner[2] + step[2]};
+      const long found = n == 13 ? -1 : table.find(corner);
+      if (found < 0) continue;
+      ++neighbors_;
+      const int width = width_of(cells[found].count);
+      if (found < static_cast<long>(index)) density_.add_parts(step, parts_[found]);
+      else density_.add_cell(step, width);
+      const int presence = 1 + 3 * std::min(6, width);
+      const int far = std::abs(step[0]) + std::abs(step[1]) + std::abs(step[2]);
+      for (int axis = 0; axis < 3; ++axis) {
+        lean_[axis] += step[axis] * (8 >> far) * presence;
+        if (far == 1 && step[axis]) faces_[axis][step[axis] > 0] = presence;
+      }
     }
-    if (neighbors_ == 0) {
-      cell.age = std::min(cell.age + 1, kLost);
-      return;
-    }
-    for (int axis = 0; axis < 3; ++axis) {
-      cell.lean[axis] = lean(axis, 0, 0);
-      cell.path[axis] = 1;
-    }
-  }
-
-  // Neighbors above minus below along `axis`, weighted, beside the part of the cell that lies on
-  // the given sides along z and y (-1 or 1; 0 where not known yet).
-  int lean(int axis, int side_z, int side_y) const {
-    int sum = 0;
-    for (int n = 0; n < neighbors_; ++n) {
-      const Neighbor& near = near_[n];
-      int weight = near.step[axis] * near.weight;
-      if (side_z) weight *= 1 + side_z * near.step[2];
-      if (side_y) weight *= 1 + side_y * near.step[1];
-      sum += weight;
-    }
-    return sum >> 2;
+    cell.alone = neighbors_ == 0;
   }
 
   // Splits along `axis`, then the halves along the axes below it.
@@ -147,9 +200,8 @@ class PointCoder {
       Cell part = cell;
       part.count = static_cast<uint32_t>(side ? high : n - high);
       if (part.count == 0) continue;
-      if (part.count < cell.count) part.age = 0;  // the other half is a neighbor
+      if (part.count < cell.count) part.alone = false;  // the other half is a neighbor
       part.corner[axis] = cell.corner[axis] << 1 | static_cast<uint32_t>(side);
-      part.path[axis] = std::min(15, cell.path[axis] << 1 | side);
       if (axis == 0) next.push_back(part);
       else split_axis(part, axis - 1, side ? first + n - high : first, upper, next);
     }
@@ -157,14 +209,15 @@ class PointCoder {
 
   // How many of n points lie in the upper half.
   int code_count(const Cell& cell, int axis, int n, int k) {
-    if (n == 1 && cell.age == kLost) return model_.decide_evenly(k == 1);
-    const int width = static_cast<int>(std::bit_width(static_cast<unsigned>(n)));
+    if (n == 1 && cell.alone) return model_.decide_evenly(k == 1);
+    const int width = width_of(cell.count);
+    const int share = neighbors_ ? share_above(cell, axis) : 2048;
     const uint32_t size = static_cast<uint32_t>(n < 8 ? n : 8 + width) << 2 |
                           static_cast<uint32_t>(axis);
-    set_context(cell, axis, size * 0x7FEB352Du);
-    const int crowd = n == 1 ? cell.age : std::min(15, 6 + width / 2);
-    const int set = axis * 32 + (neighbors_ ? 16 : 0) + crowd;
-    const auto decide = [&](bool bit) { return model_.decide(bit, set, nullptr); };
+    set_contexts(axis, size * 0x7FEB352Du, static_cast<uint32_t>(share) >> 7);
+    const int set = axis * 32 + (neighbors_ ? 16 : 0) + width / 2;
+    const int given = n == 1 && neighbors_ ? model_.tables().logit[share] : 0;
+    const auto decide = [&](bool bit) { return model_.decide(bit, set, &given); };
     if (n == 1) return decide(k == 1);
     // All points in one half, and in which; or else how many, by halving [1, n - 1].
     if (decide(k == 0 || k == n)) return decide(k == n) ? n : 0;
@@ -177,39 +230,33 @@ class PointCoder {
     return low;
   }
 
-  void set_context(const Cell& cell, int axis, uint32_t size) {
-    const int side_z = axis < 2 ? (cell.corner[2] & 1 ? 1 : -1) : 0;
-    const int side_y = axis < 1 ? (cell.corner[1] & 1 ? 1 : -1) : 0;
-    const int dx = axis == 0, dy = axis == 1, dz = axis == 2;
-    const uint32_t sides = static_cast<uint32_t>(3 * side_z + side_y + 4);
-    const uint32_t age = static_cast<uint32_t>(cell.age);
-    const uint32_t now = neighbors_ ? quantize(lean(axis, side_z, side_y)) : 0;
-    uint32_t faces = 0;
-    for (int a = 0; a < 3; ++a) {
-      const int x = a == 0, y = a == 1, z = a == 2;
-      faces = faces << 2 | (around_[1 - z][1 - y][1 - x] > 0 ? 2u : 0u) |
-              (around_[1 + z][1 + y][1 + x] > 0 ? 1u : 0u);
+  // How much of the density lies in the upper half along `axis`, in 1/4096.
+  int share_above(const Cell& cell, int axis) const {
+    int low[3], high[3];
+    for (int a = 0; a < 3; ++a) {  // halves along the axes above are known
+      low[a] = a > axis ? 1 + 2 * static_cast<int>(cell.corner[a] & 1) : a == axis ? 1 : 2;
+      high[a] = a == axis ? 3 : low[a];
     }
-    const uint32_t path = static_cast<uint32_t>(cell.path[axis]);
-    const uint32_t above = static_cast<uint32_t>(around_[1 + dz][1 + dy][1 + dx]);
-    const uint32_t below = static_cast<uint32_t>(around_[1 - dz][1 - dy][1 - dx]);
+    return density_.share(low, high);
+  }
+
+  void set_contexts(int axis, uint32_t size, uint32_t share) {
+    const uint32_t below = static_cast<uint32_t>(faces_[axis][0]);
+    const uint32_t above = static_cast<uint32_t>(faces_[axis][1]);
     model_.set_contexts({
         size + level_,
-        size + (now << 5 | std::min(31u, static_cast<uint32_t>(neighbors_))),
-        size + (now << 10 | faces << 4 | sides),
-        size + (quantize(cell.lean[axis]) << 8 | path << 4 | age),
+        size + share,
+        size + (share << 5 | static_cast<uint32_t>(neighbors_)),
+        size + quantize(lean_[axis] >> 2),
         size + (above << 8 | below),
     });
   }
 
-  ContextModel<Coder, kContexts, 0> model_;
-  struct Neighbor {
-    int step[3];
-    int weight;
-  };
-
-  int around_[3][3][3];
-  Neighbor near_[26];
+  ContextModel<Coder, kContexts, 1> model_;
+  Density density_;
+  std::vector<std::array<uint8_t, 8>> parts_;  // widths of their counts, of cells that are split
+  int lean_[3] = {};                           // neighbors above minus below, weighted, per axis
+  int faces_[3][2] = {};                       // presence of the neighbors below and above
   int neighbors_ = 0;
   uint32_t level_ = 0;
 };

@@ -4,21 +4,21 @@ The number N of points and the bits B per axis are known. Level by level, every 
 Morton order, is halved along z, each half along y, each quarter along x; every halving of n points
 codes how many lie in the upper half. For n = 1 that is one decision; otherwise: whether all lie in
 one half, and if so in which, else the number by halving [1, n - 1]. Points that coincide
-at the last level need nothing more. The contexts of the decisions (`_contexts`) come from the
-26 neighboring cells of the same level and, for a point that has none, from the last ones it had
-further up and the way it went since; after two levels without any, its bits are taken as even.
+at the last level need nothing more. What is expected comes from the 26 neighboring cells of the
+same level: as contexts (`_contexts`) and, for n = 1, as a logit by their density (`_Density`). A
+point whose cell has no neighbors is unpredictable: its bits are taken as even from there on.
 Decisions and bytes are those of `mixing`; this module is the twin of the kernel in csrc/octree.cpp.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import UInt32
 
-from .mixing import BinaryDecoder, BinaryEncoder, BitCoder, ContextModel
+from .mixing import BinaryDecoder, BinaryEncoder, BitCoder, ContextModel, tables
 
 try:
     from vq import _native
@@ -27,7 +27,6 @@ except ImportError:
 
 MAX_BITS = 21
 """Bits per axis."""
-_LOST = 2  # levels without neighbors after which a lone point is unpredictable
 _WORD = 0xFFFFFFFF
 _Upper = Callable[[int, int, int], int]
 
@@ -78,9 +77,41 @@ class _Cell:
 
     corner: tuple[int, int, int]
     count: int
-    lean: tuple[int, int, int] = (0, 0, 0)
-    age: int = 0
-    path: tuple[int, int, int] = (1, 1, 1)
+    alone: bool = False
+    """Without neighbors, and so without any further down."""
+
+
+class _Density:
+    """How crowded places are, by the points nearby.
+
+    Cells and their eight parts add the bit lengths of their counts, times 2^24 // (4 + d)^2, d the
+    square of the distance between centers in quarters of a cell's side. Parts of a cell are known
+    once it is split; before, all is at its center and d is larger by 2.
+    """
+
+    def __init__(self) -> None:
+        self._sources: list[tuple[int, int, int, int, int]] = []
+
+    def add_cell(self, step: tuple[int, int, int], width: int) -> None:
+        """A cell so many sides from the one at hand, not split yet."""
+        x, y, z = step
+        self._sources.append((4 * x + 2, 4 * y + 2, 4 * z + 2, 2, width))
+
+    def add_parts(self, step: tuple[int, int, int], widths: Sequence[int]) -> None:
+        """One that is, with the bit lengths of the counts of its parts."""
+        for part, width in enumerate(widths):
+            if width:
+                x, y, z = (4 * step[a] + 1 + 2 * (part >> a & 1) for a in range(3))
+                self._sources.append((x, y, z, 0, width))
+
+    def share(self, low: Sequence[int], high: Sequence[int]) -> int:
+        """How much of the density at two places is at the second, in 1/4096."""
+        sums = [1 << 16, 1 << 16]
+        for x, y, z, blur, width in self._sources:
+            for half, (a, b, c) in enumerate((low, high)):
+                d = (x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2 + blur
+                sums[half] += width * ((1 << 24) // (4 + d) ** 2)
+        return 4096 * sums[1] // sum(sums)
 
 
 class _Octree:
@@ -88,7 +119,9 @@ class _Octree:
 
     def __init__(self, coder: BitCoder, count: int) -> None:
         self.cells = [_Cell((0, 0, 0), count)]
-        self._model = ContextModel(coder, 5, 0, 96, count)
+        self._model = ContextModel(coder, 5, 1, 96, count)
+        self._density = _Density()
+        self._parts: dict[tuple[int, int, int], list[int]] = {}
         self._around: dict[tuple[int, int, int], int] = {}
         self._level = 0
 
@@ -101,49 +134,44 @@ class _Octree:
                 upper half; not used by a decoder.
         """
         counts = {cell.corner: cell.count for cell in self.cells}
-        cells, self.cells, self._level = self.cells, [], level
+        cells, self.cells, self._level, self._parts = self.cells, [], level, {}
         first = 0
         for cell in cells:
+            before = len(self.cells)
             self._split_axis(self._look_around(cell, counts), 2, first, upper)
+            widths = [0] * 8
+            for part in self.cells[before:]:
+                x, y, z = part.corner
+                widths[x & 1 | (y & 1) << 1 | (z & 1) << 2] = part.count.bit_length()
+            self._parts[cell.corner] = widths
             first += cell.count
 
     def _look_around(self, cell: _Cell, counts: dict[tuple[int, int, int], int]) -> _Cell:
-        self._around = {}
-        if cell.age == 0:
-            x, y, z = cell.corner
-            steps = (-1, 0, 1)
-            for dx, dy, dz in ((a, b, c) for a in steps for b in steps for c in steps):
-                count = counts.get((x + dx, y + dy, z + dz), 0)
-                if count and (dx, dy, dz) != (0, 0, 0):
-                    self._around[dx, dy, dz] = 1 + 3 * min(6, count.bit_length())
-        if not self._around:
-            return replace(cell, age=min(cell.age + 1, _LOST))
-        lean = (self._lean(0, 0, 0), self._lean(1, 0, 0), self._lean(2, 0, 0))
-        return replace(cell, lean=lean, path=(1, 1, 1))
-
-    def _lean(self, axis: int, side_z: int, side_y: int) -> int:
-        """Neighbors above minus below along `axis`, beside the part on the given sides."""
-        total = 0
-        for (x, y, z), presence in self._around.items():
-            weight = (x, y, z)[axis] * (8 >> abs(x) + abs(y) + abs(z))
-            for side, step in ((side_z, z), (side_y, y)):
-                if side:
-                    weight *= 1 + side * step
-            total += weight * presence
-        return total >> 2
+        self._around, self._density = {}, _Density()
+        if cell.alone:
+            return cell
+        x, y, z = cell.corner
+        steps = (-1, 0, 1)
+        for dx, dy, dz in ((a, b, c) for a in steps for b in steps for c in steps):
+            corner, step = (x + dx, y + dy, z + dz), (dx, dy, dz)
+            if step == (0, 0, 0) or corner not in counts:
+                continue
+            width = counts[corner].bit_length()
+            self._around[step] = 1 + 3 * min(6, width)
+            if corner in self._parts:
+                self._density.add_parts(step, self._parts[corner])
+            else:
+                self._density.add_cell(step, width)
+        return replace(cell, alone=not self._around)
 
     def _split_axis(self, cell: _Cell, axis: int, first: int, upper: _Upper) -> None:
         high = self._code_count(cell, axis, upper(first, cell.count, axis))
         for side, count in ((0, cell.count - high), (1, high)):
             if count == 0:
                 continue
-            part = replace(
-                cell,
-                corner=_with(cell.corner, axis, cell.corner[axis] << 1 | side),
-                path=_with(cell.path, axis, min(15, cell.path[axis] << 1 | side)),
-                count=count,
-                age=0 if count < cell.count else cell.age,
-            )
+            corner = _with(cell.corner, axis, cell.corner[axis] << 1 | side)
+            # Where both halves have points, they are neighbors.
+            part = _Cell(corner, count, cell.alone and count == cell.count)
             if axis == 0:
                 self.cells.append(part)
             else:
@@ -152,40 +180,43 @@ class _Octree:
     def _code_count(self, cell: _Cell, axis: int, k: int) -> int:
         """How many of the cell's points lie in the upper half."""
         n = cell.count
-        if n == 1 and cell.age == _LOST:
+        if n == 1 and cell.alone:
             return self._model.decide_evenly(k)
-        width = n.bit_length()
-        self._model.set_contexts(self._contexts(cell, axis))
-        crowd = cell.age if n == 1 else min(15, 6 + width // 2)
-        chosen = axis * 32 + (16 if self._around else 0) + crowd
+        share = self._share_above(cell, axis) if self._around else 2048
+        self._model.set_contexts(self._contexts(n, axis, share >> 7))
+        chosen = axis * 32 + (16 if self._around else 0) + n.bit_length() // 2
+        given = (tables().logit[share] if n == 1 and self._around else 0,)
         if n == 1:
-            return self._model.decide(k, chosen)
-        if self._model.decide(int(k in (0, n)), chosen):
-            return n * self._model.decide(int(k == n), chosen)
+            return self._model.decide(k, chosen, given)
+        if self._model.decide(int(k in (0, n)), chosen, given):
+            return n * self._model.decide(int(k == n), chosen, given)
         low, high = 1, n - 1
         while low < high:
             middle = (low + high + 1) // 2
-            bit = self._model.decide(int(k >= middle), chosen)
+            bit = self._model.decide(int(k >= middle), chosen, given)
             low, high = (middle, high) if bit else (low, middle - 1)
         return low
 
-    def _contexts(self, cell: _Cell, axis: int) -> list[int]:
-        n = cell.count
+    def _share_above(self, cell: _Cell, axis: int) -> int:
+        """How much of the density lies in the upper half along `axis`, in 1/4096."""
+        # The halves along the axes above are known.
+        known = [1 + 2 * (cell.corner[a] & 1) if a > axis else 2 for a in range(3)]
+        low, high = list(known), list(known)
+        low[axis], high[axis] = 1, 3
+        return self._density.share(low, high)
+
+    def _contexts(self, n: int, axis: int, share: int) -> list[int]:
         size = (n if n < 8 else 8 + n.bit_length()) << 2 | axis
         size = size * 0x7FEB352D & _WORD
-        side_z = 2 * (cell.corner[2] & 1) - 1 if axis < 2 else 0
-        side_y = 2 * (cell.corner[1] & 1) - 1 if axis < 1 else 0
-        sides = 3 * side_z + side_y + 4
-        now = _quantized(self._lean(axis, side_z, side_y)) if self._around else 0
-        faces = 0
-        for a in range(3):
-            below, above = self._face(a, -1), self._face(a, 1)
-            faces = faces << 2 | 2 * (below > 0) | (above > 0)
+        lean = sum(
+            step[axis] * (8 >> sum(map(abs, step))) * presence
+            for step, presence in self._around.items()
+        )
         contexts = (
             self._level,
-            now << 5 | len(self._around),
-            now << 10 | faces << 4 | sides,
-            _quantized(cell.lean[axis]) << 8 | cell.path[axis] << 4 | cell.age,
+            share,
+            share << 5 | len(self._around),
+            _quantized(lean >> 2),
             self._face(axis, 1) << 8 | self._face(axis, -1),
         )
         return [size + context for context in contexts]
