@@ -29,8 +29,9 @@ from .metric import Metric
 SCENES = (Scene("fox", 4), Scene("lego_400", 1), Scene("dance_rig", 1))
 STEPS, QUICK_STEPS = 1500, 300
 """About two minutes each on two cores; longer trainings lose less to rounding."""
-TIMED_STEPS = 1000
-"""Of the trainings whose time is compared, which nothing else may disturb."""
+TIMED_STEPS = {1000: ("splats", "compact", "compact3d", "c3dgs"), 7000: ("splats", "compact")}
+"""Lengths of trainings whose time is compared, which nothing else may disturb, and of which
+methods: a short one, and what a training takes that names no limit."""
 RIVALS = {
     "c3dgs plain": ("c3dgs", "plain.fwa", ()),
     "c3dgs": ("c3dgs", "scene.fwa", ()),
@@ -38,7 +39,7 @@ RIVALS = {
     "compact3d": ("compact3d", "scene.fwa", ()),
 }
 """Method, file and flags."""
-SIZES = (0.5, 2.0, 3.0)
+SIZES = (0.5, 0.65, 1.4, 2.0, 3.0)
 """Further points of the curve of `compact`: target sizes as shares of its default size."""
 SMALL_LOSS = 0.05
 """Decibels at which the bits of a trained Gaussian are stated."""
@@ -74,8 +75,9 @@ def run(*, quick: bool) -> Iterator[Metric]:
     for capture in captured:
         yield from capture.coding_times()
     for capture in captured[:1]:
-        steps = 100 if quick else TIMED_STEPS
-        yield from training_times(capture.scene.name, capture.scene, capture.data, steps)
+        for steps, methods in ({100: ("splats", "compact")} if quick else TIMED_STEPS).items():
+            label = capture.scene.name
+            yield from training_times(label, capture.scene, capture.data, steps, methods)
 
 
 class _Captured:

@@ -26,7 +26,7 @@ class CompactConfig(SplatsConfig):
     """As many Gaussians are left out as hold this share of all blending weight, so that their bits
     make the others finer. None takes at most 0.12, which is two thirds of the Gaussians, and less
     where `target_size` has room for more of them or `quality` asks for it."""
-    quantize_from: float = 0.8
+    quantize_from: float = 0.85
     """When all attributes are rounded to the grids of the file; the rest of the training adapts to
     them."""
     shrink: float = 0.008

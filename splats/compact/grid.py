@@ -39,7 +39,7 @@ class Grid:
         found = on_grids(self._values(gaussians, turned), steps).values(steps)
         vectors = found.rotations.to(gaussians.quats)
         ones = torch.ones_like(vectors[:, :1])
-        units = multiply_quats(_inverse(self._turn).to(vectors), torch.cat([ones, vectors], 1))
+        units = torch.cat([ones, vectors], 1) @ self._turn.to(vectors)
         lengths = gaussians.quats.norm(dim=1, keepdim=True) * _away_from_zero(turned[:, :1]).sign()
         return Gaussians(
             means=back.apply(found.positions).to(gaussians.means),
@@ -52,10 +52,10 @@ class Grid:
 
     def canonical(self, gaussians: Gaussians) -> Gaussians:
         """The same ellipsoids by the axes that the file names them by."""
-        turned = multiply_quats(self._turn, gaussians.quats.double().cpu())
+        turned = gaussians.quats.double().cpu() @ self._turn.T
         frames = canonical_frames(turned.numpy(), gaussians.log_scales.cpu().numpy())
         quats = torch.from_numpy(np.ascontiguousarray(frames.quats))
-        back = multiply_quats(_inverse(self._turn), quats)
+        back = quats @ self._turn
         return replace(
             gaussians,
             quats=back.to(gaussians.quats),
@@ -90,12 +90,13 @@ class Grid:
 
     def _turned(self, gaussians: Gaussians) -> Float[Tensor, "N 4"]:
         """Quaternions in the frame of the file."""
-        return multiply_quats(self._turn.to(gaussians.quats), gaussians.quats)
+        return gaussians.quats @ self._turn.T.to(gaussians.quats)
 
     @cached_property
-    def _turn(self) -> Float[Tensor, "4"]:
-        """The rotation that takes quaternions to the frame of the file, float64."""
-        return rotmat_to_quat(self.to_file.rotation)
+    def _turn(self) -> Float[Tensor, "4 4"]:
+        """What turns quaternions to the frame of the file, float64; its transpose turns back."""
+        turn = rotmat_to_quat(self.to_file.rotation)
+        return multiply_quats(turn, torch.eye(4).to(turn)).T
 
     @property
     def _shift(self) -> float:
@@ -105,8 +106,3 @@ class Grid:
 def _away_from_zero(x: Tensor) -> Tensor:
     """Rotations by half a turn, which only drift can reach, have no vector; nearly so will do."""
     return torch.where(x.abs() < 1e-3, torch.full_like(x, 1e-3), x)
-
-
-def _inverse(quat: Float[Tensor, "4"]) -> Float[Tensor, "4"]:
-    """Of a unit quaternion."""
-    return quat * quat.new_tensor([1, -1, -1, -1])

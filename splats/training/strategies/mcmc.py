@@ -100,8 +100,9 @@ class McmcStrategy:
             num_relocated = self._relocate(params, optimizer)
             num_added = self._grow(params, optimizer, self._num_wanted(len(params), step, progress))
             refinement = Refinement(num_added=num_added, num_relocated=num_relocated)
-        normals = self._random.normals(len(params), like=params["means"])
-        add_position_noise(params, normals, scale=config.noise * info.means_learning_rate)
+        if config.noise:
+            normals = self._random.normals(len(params), like=params["means"])
+            add_position_noise(params, normals, scale=config.noise * info.means_learning_rate)
         return refinement
 
     def state_dict(self) -> dict[str, Any]:
