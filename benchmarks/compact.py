@@ -39,8 +39,9 @@ RIVALS = {
     "compact3d": ("compact3d", "scene.fwa", ()),
 }
 """Method, file and flags."""
-SIZES = (0.5, 0.65, 1.4, 2.0, 3.0)
-"""Further points of the curve of `compact`: target sizes as shares of its default size."""
+SIZES = (0.5, 0.575, 0.65, 0.8, 1.4, 2.0, 3.0)
+"""Further points of the curve of `compact`: target sizes as shares of its default size, close to each
+other where rivals are matched."""
 SMALL_LOSS = 0.05
 """Decibels at which the bits of a trained Gaussian are stated."""
 FORMATS = {
