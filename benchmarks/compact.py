@@ -40,8 +40,8 @@ RIVALS = {
 }
 """Method, file and flags."""
 SIZES = (0.5, 0.575, 0.65, 0.8, 1.4, 2.0, 3.0)
-"""Further points of the curve of `compact`: target sizes as shares of its default size, close to each
-other where rivals are matched."""
+"""Further points of the curve of `compact`: target sizes as shares of its default size, close to
+each other where rivals are matched."""
 SMALL_LOSS = 0.05
 """Decibels at which the bits of a trained Gaussian are stated."""
 FORMATS = {
