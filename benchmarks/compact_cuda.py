@@ -26,6 +26,7 @@ STEPS, QUICK_STEPS = 7000, 300
 """The shorter of the two budgets that papers report."""
 TIMED_STEPS = 1000
 TIMED = ("splats", "compact", "compact3d", "c3dgs")
+"""Methods whose training time is compared, the one that the others are compared with first."""
 DEVICE = ("--device", "cuda")
 AT_ONCE = 12
 """Trainings beside each other."""

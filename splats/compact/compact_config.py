@@ -21,7 +21,7 @@ class CompactConfig(SplatsConfig):
     grow_until: float = 0.6
     """When the set of Gaussians stops changing but for what is left out."""
     prune_at: float = 0.6
-    """When Gaussians that contribute least are left out."""
+    """When Gaussians that pictures miss least are left out."""
     idle_share: float | None = None
     """As many Gaussians are left out as hold this share of all blending weight, so that their bits
     make the others finer. None takes at most 0.12, which is two thirds of the Gaussians, and less

@@ -52,8 +52,8 @@ logger = logging.getLogger(__name__)
 class CompactMethod(SplatsMethod):
     """`SplatsMethod` whose scene is pruned and rounded while it is trained.
 
-    Gaussians grow as in MCMC until `grow_until`; those that contribute least to the photos go at
-    `prune_at`; from `quantize_from` on everything that is rendered lies on the grids of the file,
+    Gaussians grow as in MCMC until `grow_until`; those that pictures miss least go at `prune_at`;
+    from `quantize_from` on everything that is rendered lies on the grids of the file,
     whose steps come from the measured trade-off of error and bits. The file is an ordinary asset of
     Gaussians with spherical harmonics.
     """

@@ -46,9 +46,10 @@ def removal_errors(gaussians: Gaussians, cameras: Cameras, *, seed: int = 0) -> 
     """How much pictures change if a Gaussian goes and what is behind it shows instead: the sum of
     squares over all pixels of all cameras, before random backgrounds.
 
-    To first order a pixel changes by the opacity times its derivative; the sum of squares of the
-    derivatives is the expected square of one derivative of the pixels' sum with random signs
-    (Hutchinson 1990), which is taken once per camera.
+    A pixel is linear in one Gaussian's opacity, but for the limits of what is blended, and so
+    changes by the opacity times its derivative. The sum of squares of the derivatives is the
+    expected square of one derivative of the pixels' sum with random signs (Hutchinson 1990), which
+    is taken once per camera.
 
     Args:
         gaussians: In the frame of the cameras.
