@@ -63,11 +63,12 @@ def test_tensorf_keeps_to_its_budget_and_tells_smooth_planes_in_few_bytes(
     tensorf: Path, tmp_path: Path
 ) -> None:
     full, found = pictures(tensorf), []
-    for size in (18_000, 26_000, 48_000):
+    for size in (12_000, 18_000, 26_000, 48_000):
         out = compress_tensorf(Task(tensorf, tmp_path / f"{size}.fwa", size))
         assert out.stat().st_size <= size
         found.append(float(psnr(pictures(out), full).mean()))
-    # 43.7, 63.7 and 61.6 dB were seen: the third spends on steps what the second says by rank.
+    # 43.7, 63.3, 68.3 and 63.5 dB were seen: the planes' full rank fits between 10 and 15 kB, and
+    # beyond it only steps get finer.
     assert found[0] > 40 and min(found[1:]) > found[0] + 10, found
     with pytest.raises(ValueError, match="allow more bytes"):
         compress_tensorf(Task(tensorf, tmp_path / "tiny.fwa", 500))
