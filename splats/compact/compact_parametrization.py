@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from captures import Similarity
+from vq.quantizers.gradients import straight_through
 
 from ..gaussians import Gaussians
 from ..training.parameters import Parameters
@@ -63,23 +64,19 @@ class QuantizedActivation(Activation):
         plain = super().attributes(params, view=view, progress=progress)
         if self._grid is None:
             return plain
-        with torch.no_grad():
-            now = params.detached()
-            rounded = self._grid.rounded(now)
-            error = {
-                name: getattr(rounded, name) - getattr(now, name)
-                for name in ("means", "quats", "log_scales", "logit_opacities", "sh0")
-            }
+        rounded = self._grid.rounded(params.detached())
         sh_rest = plain.sh_rest
         if self._sh_error is not None:
             sh_rest = params["shN"] + self._sh_error
         return replace(
             plain,
-            means=params["means"] + error["means"],
-            quats=params["quats"] + error["quats"],
-            scales=(params["log_scales"] + error["log_scales"]).exp(),
-            opacities=(params["logit_opacities"] + error["logit_opacities"]).sigmoid(),
-            colors=params["sh0"] + error["sh0"],
+            means=straight_through(params["means"], rounded.means),
+            quats=straight_through(params["quats"], rounded.quats),
+            scales=straight_through(params["log_scales"], rounded.log_scales).exp(),
+            opacities=straight_through(
+                params["logit_opacities"], rounded.logit_opacities
+            ).sigmoid(),
+            colors=straight_through(params["sh0"], rounded.sh0),
             sh_rest=sh_rest,
         )
 

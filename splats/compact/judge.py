@@ -87,20 +87,25 @@ def photo_error(
 ) -> float:
     """Mean squared difference of renders over black from photos, where their masks let it count.
 
+    The geometric mean over photos, as scores average decibels: one photo of another light or a
+    wrong pose, whose error is many times that of the others, says little of what rounding may add.
+
     Args:
         scene: In the frame of `cameras`.
         capture: The photos.
         indices: Which photos.
         cameras: All of the capture's, in any frame.
     """
-    black, errors = torch.zeros(3), []
+    black, logs = torch.zeros(3), []
     for index in indices:
         view = capture.view(index)
         image = scene.render(cameras[[index]], channels=("rgb",), background=black).rgb
         assert image is not None
         squared = (image[0].clamp(0, 1) - view.over(black)).square().mean(dim=-1)
-        errors.append(float(squared[view.mask].mean() if view.mask is not None else squared.mean()))
-    return max(sum(errors) / len(errors), SMALLEST_ERROR)
+        counted = squared if view.mask is None else squared[view.mask]
+        if counted.numel():
+            logs.append(math.log(max(float(counted.mean()), SMALLEST_ERROR)))
+    return math.exp(sum(logs) / len(logs)) if logs else SMALLEST_ERROR
 
 
 def decibels(error: float) -> float:

@@ -30,6 +30,9 @@ COLORS, ROTATIONS = ("4", "5", "6"), ("7", "8", "9")
 HARMONICS = "harmonics"
 """What is coded beside the set and follows a rule, too."""
 
+KernelRule = tuple[int, int, int, list[tuple[list[int], list[int], int, int]]]
+"""Most, constant and own part of a `Coarsening`; columns, factors and bounds of its terms."""
+
 _FINER, _COARSER = 4, 4
 """Octaves around the stated steps, at most."""
 _COARSEST = {"log_scale": 1.2, "rotation": 0.8, "logit_opacity": 4.0, "color": 2.0}
@@ -86,8 +89,9 @@ class GradedSteps:
         if native is None:
             return self.integers_reference(numbers)
         found = torch.empty(numbers.shape, dtype=torch.int64)
-        rules = [_plain(rule) for rule in self.coarsenings.values()]
-        native.graded_integers(numbers.contiguous().numpy(), rules, len(LOG_SCALES), found.numpy())
+        native.graded_integers(
+            numbers.contiguous().numpy(), self.kernel_rules, len(LOG_SCALES), found.numpy()
+        )
         return found
 
     def integers_reference(self, numbers: Float[Tensor, "N 10"]) -> Int64[Tensor, "N 10"]:
@@ -128,6 +132,11 @@ class GradedSteps:
     def coarsenings(self) -> Mapping[str, Coarsening]:
         """The rule of every column of a set."""
         return {name: rule for name, rule in self._rules.items() if name != HARMONICS}
+
+    @cached_property
+    def kernel_rules(self) -> list[KernelRule]:
+        """`coarsenings` as native kernels take them."""
+        return [_kernel_rule(rule) for rule in self.coarsenings.values()]
 
     @property
     def harmonics(self) -> Coarsening:
@@ -213,8 +222,7 @@ def _units(octaves: float) -> int:
     return round(octaves * 2**FRACTION_BITS)
 
 
-def _plain(rule: Coarsening) -> tuple[int, int, int, list[tuple[list[int], list[int], int, int]]]:
-    """As the kernel takes it."""
+def _kernel_rule(rule: Coarsening) -> KernelRule:
     terms = [
         ([int(name) for name, _ in t.factors], [factor for _, factor in t.factors], t.low, t.high)
         for t in rule.terms

@@ -19,7 +19,7 @@ from torch import Tensor
 from vq.transforms.gauge import canonical_frames
 
 from ..gaussians import Gaussians
-from .fwa_grading import COLORS, HARMONICS, OPACITY, ROTATIONS, GradedSteps, Grading
+from .fwa_grading import COLORS, HARMONICS, OPACITY, ROTATIONS, GradedSteps, Grading, KernelRule
 
 LOG_SCALE_RANGE = (-30.0, 30.0)
 LOGIT_RANGE = (-12.0, 12.0)
@@ -28,6 +28,8 @@ MAX_LATTICE_BITS = 28
 """The farthest coordinate is at most 2 to this many steps, finer than its float32."""
 SH_STEP_SHARE = 1.5
 SMALLEST_SH_STEP, LARGEST_SH_STEP = 1 / 128, 1 / 14
+UNGRADED: list[KernelRule] = [(0, 0, 0, [])] * 10
+"""Rules of the columns of a set whose Gaussians all have the same steps."""
 
 _GRADED_BY_OTHERS = {
     "logit_opacities": OPACITY,

@@ -23,7 +23,13 @@ from splats.compact.compact_method import CompactMethod
 from splats.compact.compress import Compressor, Goal
 from splats.compact.contribution import blending_weights, contributing, removal_errors
 from splats.compact.grid import Grid
-from splats.compact.judge import Judge, error_of_loss, judge_without_photos
+from splats.compact.judge import (
+    SMALLEST_ERROR,
+    Judge,
+    error_of_loss,
+    judge_without_photos,
+    photo_error,
+)
 from splats.compact.precision import ATTRIBUTES, Precision, rounded
 from splats.compact.refine import Refinement, refine
 from splats.formats import FormatError, load
@@ -32,10 +38,19 @@ from splats.formats.fwa_grading import Grading
 from splats.formats.fwa_quantization import quantize
 from splats.gaussians import Gaussians
 from splats.scene import SplatScene
+from splats.training.kernels import native_kernels
 from vq.asset import AssetError, AssetWriter, concatenate, constant, open_asset, stack
 
 CPU = torch.device("cpu")
 STEPS = Precision(2.0**-6, 0.1, 0.05, 0.3, 0.08, 0.05, grading=Grading(0.004))
+
+
+def turned_frame() -> Similarity:
+    """A frame that is turned, scaled and moved against another."""
+    random = torch.Generator().manual_seed(5)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=random))[0].double()
+    shift = torch.tensor([4.0, 1.0, -2.0]).double()
+    return Similarity(3.7, turn * torch.linalg.det(turn), shift)
 
 
 def bumpy_ball(count: int, *, seed: int = 0) -> Gaussians:
@@ -278,6 +293,21 @@ def test_layers_inside_other_operations_need_all_their_sections() -> None:
         asset.array("inner")
 
 
+def test_one_photo_of_another_light_hardly_counts(capture: Capture) -> None:
+    """Errors average as decibels do; what masks leave out says nothing."""
+    scene, cameras = SplatScene(bumpy_ball(1500)), capture.cameras
+    dimmed = (0.9, 0.9, 0.1)
+    views = [View(capture.view(0).image * share) for share in dimmed]
+    views.append(View(torch.ones(48, 48, 3), mask=torch.zeros(48, 48, dtype=torch.bool)))
+    photos = replace(capture, load_view=views.__getitem__)
+    same_pose = cameras[[0, 0, 0, 0]]
+    energy = float(capture.view(0).image.square().mean())
+    expected = energy * math.prod((1 - share) ** 2 for share in dimmed) ** (1 / 3)
+    found = photo_error(scene, photos, range(4), same_pose)
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert photo_error(scene, photos, [3], same_pose) == SMALLEST_ERROR
+
+
 def test_rounding_one_attribute_leaves_the_others(compressor: Compressor) -> None:
     gaussians = bumpy_ball(200)
     fields = {"position": "means", "logit_opacity": "logit_opacities", "color": "sh0"}
@@ -291,12 +321,7 @@ def test_rounding_one_attribute_leaves_the_others(compressor: Compressor) -> Non
 
 def test_training_rounds_to_what_the_file_holds() -> None:
     """In a frame that is turned, scaled and moved against the file's."""
-    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(5)))[
-        0
-    ].double()
-    to_file = Similarity(
-        3.7, turn * torch.linalg.det(turn), torch.tensor([4.0, 1.0, -2.0]).double()
-    )
+    to_file = turned_frame()
     grid = Grid(STEPS, to_file)
     gaussians = grid.canonical(bumpy_ball(500))
     once = grid.rounded(gaussians)
@@ -307,6 +332,24 @@ def test_training_rounds_to_what_the_file_holds() -> None:
         # Ties of float32, and vectors at the edge of the canonical cell; worst observed 0.4 %.
         assert different <= 0.01, name
     torch.testing.assert_close(once.quats.norm(dim=1), gaussians.quats.norm(dim=1))
+
+
+@pytest.mark.parametrize("graded", [True, False])
+def test_native_rounding_is_its_reference(graded: bool) -> None:
+    """Both in float64, so that only ties and the last bit of float32 may differ."""
+    if native_kernels() is None:
+        pytest.skip("native kernels were not built")
+    precision = STEPS if graded else replace(STEPS, grading=None)
+    grid = Grid(precision, turned_frame())
+    gaussians = grid.canonical(bumpy_ball(5000))
+    # Half turns, which have no vector, and a block of the kernel that is not full.
+    gaussians.quats[:2] = torch.tensor([[0.0, 1.0, 0.0, 0.0], [-1e-5, 0.0, 2.0, 0.0]])
+    found, expected = grid.rounded(gaussians), grid.rounded_reference(gaussians)
+    assert found.shN is gaussians.shN
+    for name in ("means", "quats", "log_scales", "logit_opacities", "sh0"):
+        a, b = getattr(found, name), getattr(expected, name)
+        far = ((a - b).abs() > 2e-6 * (1 + b.abs())).reshape(5000, -1).any(dim=1)
+        assert far.sum() <= 2, (name, int(far.sum()))
 
 
 def test_quantized_training_continues_to_the_same_bits(capture: Capture) -> None:
