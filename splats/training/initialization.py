@@ -86,11 +86,13 @@ def gaussians_at(points: SparsePoints, *, sh_degree: int, opacity: float) -> Gau
     others = np.square(distances.reshape(num, -1)[:, 1:])
     # A lone point has no spacing; a hundredth of the normalized scene is as good as any.
     spacing = np.sqrt(others.mean(axis=1)) if num > 1 else np.full(1, 0.01)
-    scales = torch.from_numpy(spacing).float().clamp(min=1e-6)
+    # By numpy: torch's first logarithm in two threads may give half of them other last digits, and
+    # the same seed another scene.
+    log_scales = torch.from_numpy(np.log(spacing.clip(min=1e-6))).float()
     return Gaussians(
         means=positions.clone(),
         quats=torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(num, 1),
-        log_scales=scales.log()[:, None].repeat(1, 3),
+        log_scales=log_scales[:, None].repeat(1, 3),
         logit_opacities=torch.full((num,), float(torch.logit(torch.tensor(opacity)))),
         sh0=((points.colors.float() - 0.5) / SH_C0)[:, None, :],
         shN=torch.zeros(num, num_sh_bases(sh_degree) - 1, 3),
