@@ -43,8 +43,9 @@ _WITH_WEIGHT, _STEEPNESS = 0.86, 1.5
 of it."""
 _LATER_SAVING = 0.97
 """Size at the end over size when rounding begins, roughly: what training makes cheaper."""
-_SETTLING = 0.3
-"""Learning rates at the end over those when rounding begins: what is rounded shall settle."""
+_RATES_ON_GRIDS = 2.0, 0.6
+"""Learning rates when rounding begins and at the end, over those before: the average of the last
+steps settles what they stir up."""
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +152,10 @@ class CompactMethod(SplatsMethod):
 
     def _set_learning_rates(self, progress: float) -> float:
         rate = super()._set_learning_rates(progress)
-        factor = _SETTLING ** self._settled(progress)
+        if self.parametrization.precision is None:
+            return rate
+        begin, end = _RATES_ON_GRIDS
+        factor = begin * (end / begin) ** self._settled(progress)
         for group, first in zip(self.optimizer.param_groups[1:], self._rates[1:], strict=True):
             group["lr"] = first * factor
         return rate

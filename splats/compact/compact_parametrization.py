@@ -15,11 +15,15 @@ from vq.quantizers.gradients import straight_through
 from ..gaussians import Gaussians
 from ..training.parameters import Parameters
 from ..training.parametrization import Activation, Attributes, Pinhole
+from .averaging import RunningAverage
 from .grid import Grid
 from .precision import Precision, dead_zone
 
 REFRESH_EVERY = 25
 """Steps between roundings of the harmonics; in between their rounding errors stay what they are."""
+
+_AVERAGE_EVERY, _AVERAGE_POWER = 5, 4.0
+"""Steps between the scenes that are averaged, and what their weights grow with."""
 
 
 class QuantizedActivation(Activation):
@@ -29,6 +33,8 @@ class QuantizedActivation(Activation):
     rounded in the directions of their variance every `REFRESH_EVERY` steps, and those that the
     photos do not ask for shrink towards zero, where they cost no bits (a proximal step on the sum
     of their magnitudes, which the code length of small integers follows).
+
+    The scene so far is, from `begin` on, the average of late steps, rounded.
     """
 
     def __init__(self, sh_degree: int, *, to_file: Similarity, shrink: float) -> None:
@@ -40,6 +46,7 @@ class QuantizedActivation(Activation):
         self.estimated_bytes: float | None = None
         """Of the file, as of the last refresh."""
         self._sh_error: Tensor | None = None
+        self._average = RunningAverage(_AVERAGE_POWER)
 
     def begin(self, params: Parameters, optimizer: Optimizer, precision: Precision) -> None:
         """Round from now on; ellipsoids take the names that the file gives their axes."""
@@ -81,9 +88,13 @@ class QuantizedActivation(Activation):
         )
 
     def step(self, params: Parameters, optimizer: Optimizer, *, step: int, progress: float) -> None:
-        """Refresh the rounding of the harmonics when it is due."""
-        if self._grid is not None and (step + 1) % REFRESH_EVERY == 0:
+        """Refresh the rounding of the harmonics and the average when they are due."""
+        if self._grid is None:
+            return
+        if (step + 1) % REFRESH_EVERY == 0:
             self._refresh(params, shrink=self._shrink)
+        if (step + 1) % _AVERAGE_EVERY == 0:
+            self._average.update(vars(params.detached()))
 
     @torch.no_grad()
     def _refresh(self, params: Parameters, *, shrink: float) -> None:
@@ -106,18 +117,21 @@ class QuantizedActivation(Activation):
         self.calibration *= num_bytes / self.estimated_bytes
         self.estimated_bytes = float(num_bytes)
 
+    @torch.no_grad()
     def gaussians(self, params: Parameters) -> Gaussians:
-        """What is rendered, detached."""
-        if self._grid is None:
-            return params.detached()
-        rounded = self._grid.rounded(params.detached())
-        if self._sh_error is None:
-            return rounded
-        return replace(rounded, shN=params["shN"].detach() + self._sh_error)
+        """The scene so far, on the grids once there are some."""
+        found = self.unrounded_harmonics(params)
+        if self._grid is None or not found.shN.numel():
+            return found
+        grid = self._grid.harmonics(found)
+        return replace(found, shN=grid.rows(dead_zone(grid.coefficients(found.shN)), found.shN))
 
     def unrounded_harmonics(self, params: Parameters) -> Gaussians:
         """`gaussians` but for the harmonics, which the file coder rounds in its own way."""
-        return replace(self.gaussians(params), shN=params["shN"].detach())
+        if self._grid is None:
+            return params.detached()
+        average = self._average.values
+        return self._grid.rounded(Gaussians(**average) if average else params.detached())
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the continuation depends on besides the parameters."""
@@ -126,6 +140,7 @@ class QuantizedActivation(Activation):
             "calibration": self.calibration,
             "estimated_bytes": self.estimated_bytes,
             "sh_error": self._sh_error,
+            "average": self._average.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -137,3 +152,4 @@ class QuantizedActivation(Activation):
         self.calibration = state["calibration"]
         self.estimated_bytes = state["estimated_bytes"]
         self._sh_error = state["sh_error"]
+        self._average.load_state_dict(state["average"])
