@@ -44,7 +44,9 @@ CONTEXTS_UNTIL = 250_000
 """Gaussians up to which contexts are worth their time unless the caller says otherwise."""
 _ROUNDS, _TRIALS = 10, 6
 _STEEPNESS = 3.0
-"""Powers of the price by which sizes change, where nothing is known yet."""
+"""Power of the sizes that prices change with, where nothing is known yet."""
+_BEYOND = 1.1
+"""Factor on the last price where sizes that hardly change point nowhere."""
 _SAMPLE = 50_000
 _NEAR, _NEAR_LARGE = 0.97, 0.8
 """Share of an allowed error with which a search is content; of large scenes a sample is seen only.
@@ -263,7 +265,7 @@ class Compressor:
                     best = data, allocation
                 if len(data) >= (1 - WITHIN) * target:
                     break
-            price = _next_price(sizes, (1 - WITHIN / 2) * target)
+            price = next_price(sizes, (1 - WITHIN / 2) * target)
         if best is None:
             raise ValueError(
                 f"`target_bytes` of {target:,} is too small for {len(self.gaussians):,} Gaussians: "
@@ -345,9 +347,10 @@ def _decoded(data: bytes, to_file: Similarity | None) -> Gaussians:
     return found if to_file is None else found.transformed(to_file.inverse())
 
 
-def _next_price(sizes: Mapping[float, int], wanted: float) -> float:
-    """Where the size, which falls with the price, should be `wanted`: by a line through the
-    logarithms of the two that are nearest to it, between those that enclose it."""
+def next_price(sizes: Mapping[float, int], wanted: float) -> float:
+    """Where the size, which falls with the price but for noise, should be `wanted`: by a line
+    through the logarithms of the two that are nearest to it, between those that enclose it or
+    beyond all."""
     nearest, *others = sorted(sizes, key=lambda price: abs(math.log(sizes[price] / wanted)))
     steepness = _STEEPNESS
     if others and sizes[others[0]] != sizes[nearest]:
@@ -359,4 +362,6 @@ def _next_price(sizes: Mapping[float, int], wanted: float) -> float:
     if 0 < low and high < math.inf:
         edge = (high / low) ** 0.05
         return min(max(price, low * edge), high / edge)
-    return price
+    if high == math.inf:
+        return price if price > low else low * _BEYOND
+    return price if price < high else high / _BEYOND

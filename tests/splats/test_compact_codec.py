@@ -20,7 +20,7 @@ from captures import Cameras, Capture, Similarity, View
 from captures.paths import look_at
 from splats.compact.compact_config import CompactConfig
 from splats.compact.compact_method import CompactMethod
-from splats.compact.compress import Compressor, Goal
+from splats.compact.compress import Compressor, Goal, next_price
 from splats.compact.contribution import blending_weights, contributing, removal_errors
 from splats.compact.grid import Grid
 from splats.compact.judge import (
@@ -387,6 +387,13 @@ def test_a_compact_run_writes_what_it_showed(capture: Capture, tmp_path: Path) -
     assert judge.error(back) < 1e-3
     estimate = trainee.parametrization.estimated_bytes
     assert estimate is not None and estimate > 0
+
+
+def test_a_search_for_sizes_gets_past_noise() -> None:
+    """Grids move in jumps where scenes are tiny, and a coarser one may take a byte more."""
+    assert next_price({1.0: 4090, 1.1: 4007, 1.16: 4012}, 3960.0) > 1.16
+    assert next_price({1.0: 3900, 0.9: 3950, 0.85: 3948}, 3960.0) < 0.85
+    assert 1.1 < next_price({1.0: 4090, 1.1: 4000, 1.2: 3900}, 3960.0) < 1.2
 
 
 def test_photos_repair_what_rounding_breaks(capture: Capture, tmp_path: Path) -> None:
