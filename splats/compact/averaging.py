@@ -15,8 +15,8 @@ class RunningAverage:
     One photo at a time pulls parameters to and fro about where all photos want them; their mean
     lies nearer, the more so as learning rates may stay high. With step t weighing about t to
     `power`, the last 1 / (power + 1) of the steps count, however many there are: polynomial-decay
-    averaging (Shamir and Zhang, "Stochastic gradient descent for non-smooth optimization", ICML
-    2013, section 4).
+    averaging (Shamir and Zhang, "Stochastic gradient descent for non-smooth optimization:
+    convergence results and optimal averaging schemes", ICML 2013).
     """
 
     def __init__(self, power: float) -> None:
