@@ -350,7 +350,12 @@ def _decoded(data: bytes, to_file: Similarity | None) -> Gaussians:
 def next_price(sizes: Mapping[float, int], wanted: float) -> float:
     """Where the size, which falls with the price but for noise, should be `wanted`: by a line
     through the logarithms of the two that are nearest to it, between those that enclose it or
-    beyond all."""
+    beyond all.
+
+    Args:
+        sizes: Bytes by price of what was tried, at least one.
+        wanted: Bytes to come near to.
+    """
     nearest, *others = sorted(sizes, key=lambda price: abs(math.log(sizes[price] / wanted)))
     steepness = _STEEPNESS
     if others and sizes[others[0]] != sizes[nearest]:
