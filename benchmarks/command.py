@@ -21,18 +21,17 @@ def fieldwright(*arguments: object) -> dict[str, Any]:
     Raises:
         RuntimeError: It failed; the message ends with what it printed last.
     """
-    words = [str(argument) for argument in arguments]
-    result = subprocess.run(
-        [sys.executable, "-m", "scripts.main", *words, "--json"],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = command_line(*arguments, "--json")
+    result = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         said = "\n".join(result.stderr.strip().splitlines()[-5:])
-        raise RuntimeError(f"fieldwright {' '.join(words)} failed: {said}")
+        raise RuntimeError(f"fieldwright {' '.join(words[3:-1])} failed: {said}")
     return json.loads(result.stdout.splitlines()[-1])
+
+
+def command_line(*arguments: object) -> list[str]:
+    """The words of a process that runs `fieldwright` from the root of the checkout."""
+    return [sys.executable, "-m", "scripts.main", *map(str, arguments)]
 
 
 def real_data(name: str) -> Path | None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .command import CHECKOUT, fieldwright
+from .command import CHECKOUT, command_line, fieldwright
 from .kept import source_digest
 from .metric import Metric
+from .turns import seconds_in_turns
 
 BARS = {
     "c3dgs plain": (10.0, 0.2),
@@ -111,13 +112,12 @@ def derived(run: Run, name: str, verb: str, *flags: object) -> tuple[Path, dict[
 def training_times(
     label: str, scene: Scene, data: Path, steps: int, methods: Sequence[str], *flags: object
 ) -> Iterator[Metric]:
-    """Seconds that each method trains, alone, and how that compares with vanilla, the first."""
-    seconds = {}
-    for method in methods:
-        words = ("--data", data, "--downscale", scene.downscale, *flags)
-        with tempfile.TemporaryDirectory() as folder:
-            out = ("--out", Path(folder) / "run", "--no-evaluate", "--max-steps", steps)
-            seconds[method] = fieldwright("train", method, *out, *words)["seconds"]
+    """Seconds of each method's command, and how they compare with those of vanilla, the first."""
+    words = ("--data", data, "--downscale", scene.downscale, "--max-steps", steps, *flags)
+    with tempfile.TemporaryDirectory() as folder:
+        outs = {method: ("--out", Path(folder) / method, "--no-evaluate") for method in methods}
+        commands = {m: command_line("train", m, *out, *words) for m, out in outs.items()}
+        seconds = seconds_in_turns(commands)
     for method, taken in seconds.items():
         title = f"{label}: {method}: {steps} steps"
         yield Metric(title, taken, "s", "lower", 0.3)
