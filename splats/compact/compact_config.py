@@ -13,6 +13,15 @@ class CompactConfig(SplatsConfig):
 
     gaussians_per_pixel: float = 0.4
     """See `SplatsConfig`; more than there, as those that paint least are left out later."""
+    lr_means: float = 0.6
+    """Learning rate of the centers, in pixels of a photo at the depth of what it shows."""
+    lr_means_final: float = 3e-3
+    """The same at the end of the budget; log-linear between."""
+    lr_scales: float = 1e-2
+    """Learning rate of the log scales; twice that of `splats`, as few Gaussians have farther to
+    go and less to overfit with."""
+    lr_quats: float = 2e-3
+    """Learning rate of the rotations, likewise."""
     target_size: int | None = None
     """Most bytes of the scene file; at least 98 % of them are used. None: as `quality` asks."""
     quality: float | None = None
@@ -24,8 +33,8 @@ class CompactConfig(SplatsConfig):
     """When Gaussians that pictures miss least are left out."""
     idle_share: float | None = None
     """As many Gaussians are left out as hold this share of all blending weight, so that their bits
-    make the others finer. None takes at most 0.12, which is two thirds of the Gaussians, and less
-    where `target_size` has room for more of them or `quality` asks for it."""
+    make the others finer. None takes 0.2 times `quality`, or leaves as many as `target_size` has
+    room for; 0.003 to 0.12 in either case."""
     quantize_from: float = 0.85
     """When all attributes are rounded to the grids of the file; the rest of the training adapts to
     them."""

@@ -24,12 +24,15 @@ from .compact_parametrization import QuantizedActivation
 from .compress import Compressor, Goal
 from .contribution import blending_weights, contributing, halved, removal_errors
 from .judge import Judge, photo_error
+from .pixel_size import pixel_size
 from .precision import Precision
 
 _JUDGED_VIEWS, _COMPARED_VIEWS = 2, 8
 """Views by which rounding is judged, and by which the distance from photos."""
 _WEIGHED_VIEWS, _ORDERED_VIEWS = 200, 16
 """Views by which Gaussians are left out, and by which those of a file's first layer are chosen."""
+_SEEN_VIEWS = 32
+"""Views that say how long a pixel is."""
 _DEFAULT_QUALITY = 0.3
 _BITS_PER_GAUSSIAN = 60
 """What a Gaussian takes in a file, roughly: decides how many a target size is spent on."""
@@ -38,9 +41,8 @@ _LEAST_IDLE, _MOST_IDLE = 0.003, 0.12
 those that stay cannot make up for the others."""
 _IDLE_PER_DECIBEL = 0.2
 """What is left out, by the decibels that rounding may cost."""
-_WITH_WEIGHT, _STEEPNESS = 0.86, 1.5
-"""Share of MCMC's Gaussians that stay at an idle share of zero, and by how much fewer do per root
-of it."""
+_GROWN = 3
+"""Gaussians that grow for each that a target size pays for."""
 _LATER_SAVING = 0.97
 """Size at the end over size when rounding begins, roughly: what training makes cheaper."""
 _RATES_ON_GRIDS = 2.0, 0.6
@@ -85,6 +87,9 @@ class CompactMethod(SplatsMethod):
             self.strategy = McmcStrategy(stop, seed=seed)
             self.strategy.initialize_state(len(self.params))
 
+    def _means_unit(self, start: Gaussians) -> float:
+        return pixel_size(start, self.capture.cameras[_spread(self.capture.train, _SEEN_VIEWS)])
+
     def _parametrization(self) -> Parametrization:
         return QuantizedActivation(
             self.config.sh_degree,
@@ -94,6 +99,7 @@ class CompactMethod(SplatsMethod):
 
     def start_from(self, gaussians: Gaussians) -> None:
         """Train these, in the frame of the capture, instead of those of the initialization."""
+        self._measure(gaussians)
         self.params = Parameters(gaussians)
         self.optimizer = self._optimizer()
 
@@ -117,18 +123,26 @@ class CompactMethod(SplatsMethod):
         return values
 
     def _prune(self) -> None:
-        assert self.config.idle_share is not None
         self._pruned = True
         # Whatever no view shows goes for good, so all are asked; at half size, which suffices.
         cameras = halved(self.capture.cameras[_spread(self.capture.train, _WEIGHED_VIEWS)])
         gaussians = self.gaussians()
         weights = blending_weights(gaussians, cameras)
-        count = len(contributing(weights, idle_share=self.config.idle_share))
+        count = self._kept_count(weights)
         # What covers much, and is not replaced by what is behind it.
         worth = weights * removal_errors(gaussians, cameras).sqrt()
         kept = worth.argsort(descending=True, stable=True)[:count].sort().values
         logger.info("Leaving out %d of %d Gaussians.", len(weights) - count, len(weights))
         self.params.keep(kept.to(self.device), self.optimizer)
+
+    def _kept_count(self, weights: Tensor) -> int:
+        """As `idle_share` says, or as many as the target size pays for within what may idle."""
+        target = self.config.target_size
+        if self.config.idle_share is not None:
+            return len(contributing(weights, idle_share=self.config.idle_share))
+        assert target is not None
+        most, least = (len(contributing(weights, idle_share=x)) for x in (_LEAST_IDLE, _MOST_IDLE))
+        return min(max(_paid(target), least), most)
 
     def _begin_rounding(self) -> None:
         compressor = self._compressor(self.params.detached())
@@ -225,16 +239,17 @@ class CompactMethod(SplatsMethod):
 
 
 def _for_size(config: CompactConfig, capture: Capture) -> CompactConfig:
-    """With as many Gaussians as the target size pays for."""
+    """With a few times as many Gaussians as the target size pays for."""
     assert config.target_size is not None
-    paid = 8 * config.target_size / _BITS_PER_GAUSSIAN
-    most = most_gaussians(config, capture)
-    idle = config.idle_share
-    if idle is None:
-        idle = min(max(_idle_share(paid / most), _LEAST_IDLE), _MOST_IDLE)
-    if config.max_gaussians is None:
-        most = max(1000, min(most, round(paid / _kept_share(idle))))
-    return replace(config, max_gaussians=most, idle_share=idle)
+    if config.max_gaussians is not None:
+        return config
+    grown = min(most_gaussians(config, capture), _GROWN * _paid(config.target_size))
+    return replace(config, max_gaussians=max(1000, grown))
+
+
+def _paid(target_size: int) -> int:
+    """About how many Gaussians are best in so many bytes."""
+    return round(8 * target_size / _BITS_PER_GAUSSIAN)
 
 
 def _for_quality(config: CompactConfig) -> CompactConfig:
@@ -244,16 +259,6 @@ def _for_quality(config: CompactConfig) -> CompactConfig:
     if idle is None:
         idle = min(max(_IDLE_PER_DECIBEL * quality, _LEAST_IDLE), _MOST_IDLE)
     return replace(config, quality=quality, idle_share=idle)
-
-
-def _kept_share(idle_share: float) -> float:
-    """About how many Gaussians stay, by MCMC's distribution of weights."""
-    return max(0.2, _WITH_WEIGHT - _STEEPNESS * math.sqrt(idle_share))
-
-
-def _idle_share(kept_share: float) -> float:
-    """The inverse of `_kept_share`."""
-    return (max(0.0, _WITH_WEIGHT - kept_share) / _STEEPNESS) ** 2
 
 
 def _spread(indices: tuple[int, ...], count: int) -> list[int]:

@@ -66,7 +66,7 @@ class SplatsMethod:
         if config.max_gaussians is not None and len(start) > config.max_gaussians:
             generator = torch.Generator().manual_seed(seed)
             start = start[torch.randperm(len(start), generator=generator)[: config.max_gaussians]]
-        self._near_plane, self._extent = near_plane(start), capture.extent
+        self._measure(start)
         self.params = Parameters(_on(start, device), self._extra_rows(len(start)))
         self.optimizer = self._optimizer()
         self.strategy = make_strategy(config, capture, seed)
@@ -92,6 +92,14 @@ class SplatsMethod:
     def _extra_rows(self, num: int) -> dict[str, Tensor]:
         """What this method trains per Gaussian besides the fields of `Gaussians`, at the start."""
         return {}
+
+    def _measure(self, start: Gaussians) -> None:
+        """Lengths that the Gaussians of the start set for the whole training."""
+        self._near_plane, self._unit_of_means = near_plane(start), self._means_unit(start)
+
+    def _means_unit(self, start: Gaussians) -> float:
+        """The length that the rates of the centers are multiples of."""
+        return self.capture.extent
 
     def _learning_rates(self) -> dict[str, float]:
         """By parameter, at the start."""
@@ -208,7 +216,7 @@ class SplatsMethod:
         """Log-linear decay of the centers' rate; returns it."""
         config = self.config
         decay = config.lr_means_final / config.lr_means
-        rate = config.lr_means * self._extent * decay**progress
+        rate = config.lr_means * self._unit_of_means * decay**progress
         self.optimizer.param_groups[0]["lr"] = rate
         return rate
 

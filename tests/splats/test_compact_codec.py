@@ -21,7 +21,12 @@ from captures.paths import look_at
 from splats.compact.compact_config import CompactConfig
 from splats.compact.compact_method import CompactMethod
 from splats.compact.compress import Compressor, Goal, next_price
-from splats.compact.contribution import blending_weights, contributing, removal_errors
+from splats.compact.contribution import (
+    blending_weights,
+    contributing,
+    halved,
+    removal_errors,
+)
 from splats.compact.grid import Grid
 from splats.compact.judge import (
     SMALLEST_ERROR,
@@ -30,6 +35,7 @@ from splats.compact.judge import (
     judge_without_photos,
     photo_error,
 )
+from splats.compact.pixel_size import pixel_size
 from splats.compact.precision import ATTRIBUTES, Precision, rounded
 from splats.compact.refine import Refinement, refine
 from splats.formats import FormatError, load
@@ -142,13 +148,28 @@ def test_size_and_quality_decide_how_many_gaussians_stay(capture: Capture) -> No
     assert filled_in().quality == 0.3
     assert filled_in(quality=0.4).target_size is None
 
-    per_gaussian = [filled_in(target_size=size, max_gaussians=1000) for size in (2000, 5000, 50000)]
-    shares = [config.idle_share or 0.0 for config in per_gaussian]
-    assert shares[0] == 0.12 and shares[0] > shares[1] > shares[2] == 0.003
-    # 5,000 bytes pay for 667 Gaussians of 60 bits, which is what stays of the 1,000.
-    assert 1 - 0.14 - 1.5 * shares[1] ** 0.5 == pytest.approx(0.667, abs=0.001)
+    sizes = (2000, 9000, 900_000)
+    grown = [filled_in(target_size=x, gaussians_per_pixel=2.0).max_gaussians for x in sizes]
+    # Three times as many as stay with 60 bits each; at least 1,000, at most 2 per pixel.
+    assert grown == [1000, 3600, 2 * 48 * 48]
     qualities = [filled_in(quality=quality).idle_share for quality in (0.01, 0.2, 0.4, 5.0)]
     assert qualities == pytest.approx([0.003, 0.04, 0.08, 0.12])
+
+
+@pytest.mark.parametrize("target_size", [2000, 1_000_000])
+def test_as_many_stay_as_the_target_size_pays_for(capture: Capture, target_size: int) -> None:
+    """At 60 bits each, or all but those that hold 0.3 % of the weight."""
+    trained = method(
+        capture, target_size=target_size, idle_share=None, num_init=1200, max_gaussians=1500
+    )
+    for step in range(31):
+        trained.step(step, 0.02 * step)
+    grown = Gaussians(*(value.clone() for value in vars(trained.gaussians()).values()))
+    trained.step(31, 0.62)
+    views = halved(capture.cameras[list(capture.train)])
+    most = len(contributing(blending_weights(grown, views), idle_share=0.003))
+    assert 267 < most < len(grown)
+    assert len(trained.params) == min(round(8 * target_size / 60), most)
 
 
 def test_blending_weights_add_up_to_the_alpha_of_the_pictures() -> None:
@@ -306,6 +327,29 @@ def test_one_photo_of_another_light_hardly_counts(capture: Capture) -> None:
     found = photo_error(scene, photos, range(4), same_pose)
     assert found == pytest.approx(expected, rel=1e-4)
     assert photo_error(scene, photos, [3], same_pose) == SMALLEST_ERROR
+
+
+def test_a_pixel_is_as_long_as_depth_over_focal_length() -> None:
+    """Scenes of another unit have pixels of that unit; coarser pictures have longer ones; what no
+    picture shows does not count while others do."""
+    view = ring(6, 48)
+    ball = bumpy_ball(300)
+    small = Gaussians(**{**vars(ball), "means": 1e-4 * ball.means})
+    distances = view.positions.norm(dim=1)
+    expected = float((distances / view.Ks[:, 0, 0]).median())
+    found = pixel_size(small, view)
+    assert found == pytest.approx(expected, rel=1e-3)
+    assert pixel_size(small, halved(view)) == pytest.approx(2 * found)
+    shifted = view.viewmats.clone()
+    shifted[:, :3, 3] *= 7
+    assert pixel_size(
+        Gaussians(**{**vars(small), "means": 7 * small.means}), replace(view, viewmats=shifted)
+    ) == pytest.approx(7 * found)
+    beside = Gaussians(**{**vars(small), "means": small.means.clone()})
+    beside.means[:200] += 1e3 * torch.tensor([0.0, 1.0, 0.0])
+    assert pixel_size(beside, view) == pytest.approx(found, rel=1e-3)
+    hidden = Gaussians(**{**vars(small), "means": small.means + torch.tensor([0.0, 1e3, 0.0])})
+    assert pixel_size(hidden, view) > 100 * found
 
 
 def test_rounding_one_attribute_leaves_the_others(compressor: Compressor) -> None:
