@@ -13,6 +13,8 @@ class CompactConfig(SplatsConfig):
 
     gaussians_per_pixel: float = 0.4
     """See `SplatsConfig`; more than there, as those that paint least are left out later."""
+    coarse_until: float = 0.35
+    """See `SplatsConfig`; longer than there, which costs nothing and pays for more Gaussians."""
     lr_means: float = 0.6
     """Learning rate of the centers, in pixels of a photo at the depth of what it shows."""
     lr_means_final: float = 3e-3
@@ -22,6 +24,8 @@ class CompactConfig(SplatsConfig):
     go and less to overfit with."""
     lr_quats: float = 2e-3
     """Learning rate of the rotations, likewise."""
+    lr_opacities: float = 8e-2
+    """Learning rate of the opacity logits, likewise higher than that of `splats`."""
     target_size: int | None = None
     """Most bytes of the scene file; at least 98 % of them are used. None: as `quality` asks."""
     quality: float | None = None
