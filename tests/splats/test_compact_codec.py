@@ -439,6 +439,7 @@ def test_a_search_for_sizes_gets_past_noise() -> None:
     assert 1.1 < next_price({1.0: 4090, 1.1: 4000, 1.2: 3900}, 3960.0) < 1.2
 
 
+@pytest.mark.slow
 def test_photos_repair_what_rounding_breaks(capture: Capture, tmp_path: Path) -> None:
     """At equal size, on views that were held out."""
     scene = bumpy_ball(1500)

@@ -94,7 +94,12 @@ def reference(files: list[Path]) -> list[str]:
 
 @pytest.mark.parametrize(
     ("kernels", "threads"),
-    [("portable", 2), ("avx2", 2), ("avx512", 2), ("none", 1)],
+    [
+        ("portable", 2),
+        ("avx2", 2),
+        ("avx512", 2),
+        pytest.param("none", 1, marks=pytest.mark.slow),
+    ],
 )
 def test_every_process_writes_and_reads_the_same(
     files: list[Path], reference: list[str], kernels: str, threads: int
