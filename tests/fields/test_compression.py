@@ -107,6 +107,7 @@ def strivec(tmp_path: Path) -> Path:
     return save_grid_field(field, sampler, tmp_path / "field.fwa")
 
 
+@pytest.mark.slow
 def test_strivec_gets_better_with_every_byte_of_its_budget(strivec: Path, tmp_path: Path) -> None:
     full, found = pictures(strivec), []
     for size in (8_000, 16_000, 30_000):
@@ -167,6 +168,7 @@ def test_fitting_again_needs_photos_of_the_same_frame(tmp_path: Path) -> None:
     assert len(field)
 
 
+@pytest.mark.slow
 def test_the_command_reports_what_it_wrote(
     tensorf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,6 +43,7 @@ def duck(shared_data: Path) -> Path:
     return shared_data / "meshes/trimesh/Duck.glb"
 
 
+@pytest.mark.slow
 def test_a_mesh_becomes_splats_and_a_mesh_again(
     duck: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,6 +47,8 @@ CONFIGS = {
         coarse_until=0.06,
     ),
 }
+STRIVEC = pytest.param("strivec", marks=pytest.mark.slow)
+"""Where it takes much longer than the others."""
 BOX = torch.tensor([[-0.4, -0.5, -0.6], [0.6, 0.5, 0.4]])
 
 
@@ -104,7 +106,7 @@ def test_a_file_holds_every_bit(method: GridMethod, tmp_path: Path) -> None:
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-@pytest.mark.parametrize("name", list(CONFIGS))
+@pytest.mark.parametrize("name", ["vm", "cp", STRIVEC])
 def test_resuming_equals_not_stopping_across_refinements(name: str) -> None:
     """Stopped in the coarse stage, between two refinements, and after the last."""
     whole = trained(fresh(name, 1), 0, 34, 34)
@@ -124,7 +126,7 @@ def test_resuming_equals_not_stopping_across_refinements(name: str) -> None:
         assert torch.equal(whole.sampler.densities, second.sampler.densities)
 
 
-@pytest.mark.parametrize("name", ["vm", "strivec"])
+@pytest.mark.parametrize("name", ["vm", STRIVEC])
 def test_scenes_without_end_are_modelled_in_contracted_space(name: str, tmp_path: Path) -> None:
     """Photos without alpha: what is far away has its place, too, and files keep it."""
     kind = StrivecMethod if name == "strivec" else TensorfMethod
