@@ -54,6 +54,9 @@ def digests(files: list[Path], *, kernels: str, threads: int) -> list[str]:
         try:
             _native.set_isa(kernels)
         except ValueError as error:
+            # A processor without AVX2 or AVX-512 cannot be asked about them; plain C++ always can.
+            if kernels == "portable":
+                raise
             pytest.skip(str(error))
         finally:
             _native.set_isa("auto")
