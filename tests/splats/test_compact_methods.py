@@ -140,7 +140,9 @@ def test_plain_file_holds_what_was_trained(capture: Capture, name: str, tmp_path
         assert asset.sections["indices"] - bits < 64
 
 
-@pytest.mark.parametrize("name", ["c3dgs", "compact3d"])
+@pytest.mark.parametrize(
+    "name", ["c3dgs", pytest.param("c3dgs of the paper", marks=pytest.mark.slow), "compact3d"]
+)
 def test_fresh_process_decodes_the_same_bits(capture: Capture, name: str, tmp_path: Path) -> None:
     trained(name, capture).save_scene(tmp_path / "scene.ply")
     code = (
