@@ -87,8 +87,10 @@ class CompactMethod(SplatsMethod):
             self.strategy = McmcStrategy(stop, seed=seed)
             self.strategy.initialize_state(len(self.params))
 
-    def _means_unit(self, start: Gaussians) -> float:
-        return pixel_size(start, self.capture.cameras[_spread(self.capture.train, _SEEN_VIEWS)])
+    def _measure(self, start: Gaussians) -> None:
+        super()._measure(start)
+        seen = self.capture.cameras[_spread(self.capture.train, _SEEN_VIEWS)]
+        self._means_unit = pixel_size(start, seen)
 
     def _parametrization(self) -> Parametrization:
         return QuantizedActivation(

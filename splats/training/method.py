@@ -94,12 +94,8 @@ class SplatsMethod:
         return {}
 
     def _measure(self, start: Gaussians) -> None:
-        """Lengths that the Gaussians of the start set for the whole training."""
-        self._near_plane, self._unit_of_means = near_plane(start), self._means_unit(start)
-
-    def _means_unit(self, start: Gaussians) -> float:
-        """The length that the rates of the centers are multiples of."""
-        return self.capture.extent
+        """Lengths that hold for the whole training: the near plane and what `lr_means` counts."""
+        self._near_plane, self._means_unit = near_plane(start), self.capture.extent
 
     def _learning_rates(self) -> dict[str, float]:
         """By parameter, at the start."""
@@ -216,7 +212,7 @@ class SplatsMethod:
         """Log-linear decay of the centers' rate; returns it."""
         config = self.config
         decay = config.lr_means_final / config.lr_means
-        rate = config.lr_means * self._unit_of_means * decay**progress
+        rate = config.lr_means * self._means_unit * decay**progress
         self.optimizer.param_groups[0]["lr"] = rate
         return rate
 
