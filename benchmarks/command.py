@@ -25,7 +25,7 @@ def fieldwright(*arguments: object) -> dict[str, Any]:
     result = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         said = "\n".join(result.stderr.strip().splitlines()[-5:])
-        raise RuntimeError(f"fieldwright {' '.join(words[3:-1])} failed: {said}")
+        raise RuntimeError(f"fieldwright {' '.join(map(str, arguments))} failed: {said}")
     return json.loads(result.stdout.splitlines()[-1])
 
 
