@@ -14,7 +14,7 @@ class CompactConfig(SplatsConfig):
     gaussians_per_pixel: float = 0.4
     """See `SplatsConfig`; more than there, as those that paint least are left out later."""
     coarse_until: float = 0.35
-    """See `SplatsConfig`; longer than there, which costs nothing and pays for more Gaussians."""
+    """See `SplatsConfig`; longer than there, as coarse steps take half the time."""
     lr_means: float = 0.6
     """Learning rate of the centers, in pixels of a photo at the depth of what it shows."""
     lr_means_final: float = 3e-3
