@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from statistics import fmean
 
 from runs import read_metrics
 from splats.compact.compress import DEFAULT_LOSS, PHOTO_ERROR, Compressor, Goal
+from splats.compact.high_rates import HighRatesConfig
 from splats.compact.judge import error_of_loss, judge_without_photos
 from splats.formats import load
 from splats.scene import SplatScene
@@ -37,11 +39,25 @@ RIVALS = {
     "c3dgs": ("c3dgs", "scene.fwa", ()),
     "c3dgs of the paper": ("c3dgs", "scene.fwa", ("--no-base-colors",)),
     "compact3d": ("compact3d", "scene.fwa", ()),
+    "compact3d of the paper": (
+        "compact3d",
+        "scene.fwa",
+        ("--codes", 4096, "--codes-sh", 512, "--quantize-from", 0.5),
+    ),
 }
 """Method, file and flags."""
+TWIN = "vanilla PLY at higher rates"
+"""Plain splats, trained at the learning rates of the compact methods."""
+HIGHER_RATES = tuple(
+    word
+    for field in fields(HighRatesConfig)
+    if field.name in vars(HighRatesConfig)["__annotations__"]
+    for word in (f"--{field.name.replace('_', '-')}", field.default)
+)
 SIZES = (0.5, 0.575, 0.65, 0.8, 1.4, 2.0, 3.0)
 """Further points of the curve of `compact`: target sizes as shares of its default size, close to
 each other where rivals are matched."""
+_TWIN = "vanilla at higher rates"
 SMALL_LOSS = 0.05
 """Decibels at which the bits of a trained Gaussian are stated."""
 FORMATS = {
@@ -93,6 +109,10 @@ class _Captured:
         vanilla = self._train("splats")
         plain = scored(vanilla.folder / "scene.ply", self.scene, self.data)
         yield from self._row("vanilla PLY", plain)
+        twin = scored(
+            self._train("splats", *HIGHER_RATES).folder / "scene.ply", self.scene, self.data
+        )
+        yield from self._row(TWIN, twin)
         for name, (file, option) in FORMATS.items():
             flags = ["--views", 0, *([] if option is None else ["--option", option])]
             path, _ = derived(vanilla, file, "convert", *flags)
@@ -102,10 +122,12 @@ class _Captured:
         yield from self._row("compact", compact.scored)
         yield from _honesty(self.scene.name, compact)
         yield from _against(f"{self.scene.name}: compact", plain, compact.scored)
-        yield from self._rivals(plain)
+        yield from _against(f"{self.scene.name}: compact", twin, compact.scored, of=_TWIN)
+        yield from self._rivals(plain, twin)
         yield from self._curve(compact)
         yield from self._beside_rivals()
-        yield from self._bits(plain)
+        yield from self._bits("vanilla", plain)
+        yield from self._bits(_TWIN, twin)
         if self.scene.name == "fox":
             yield from self._ablations(compact)
 
@@ -150,14 +172,15 @@ class _Captured:
             yield Metric(f"{label}, least", used, "x", "higher", 0.01, 0.98)
             yield Metric(f"{label}, most", used, "x", "lower", 0.01, 1.0)
 
-    def _rivals(self, vanilla: Scored) -> Iterator[Metric]:
-        """The published methods against vanilla."""
+    def _rivals(self, vanilla: Scored, twin: Scored) -> Iterator[Metric]:
+        """The published methods against vanilla and against its twin of their rates."""
         for name, (method, file, flags) in RIVALS.items():
             run = self._train(method, *flags)
             found = scored(run.folder / file, self.scene, self.data)
             yield from self._row(name, found)
             bars = BARS.get(name, (None, None))
             yield from _against(f"{self.scene.name}: {name}", vanilla, found, *bars)
+            yield from _against(f"{self.scene.name}: {name}", twin, found, *bars, of=_TWIN)
 
     @property
     def _ours(self) -> list[Scored]:
@@ -170,12 +193,12 @@ class _Captured:
             label = f"{self.scene.name}: compact beside {name}"
             yield from beside(label, self._ours, self.points[name])
 
-    def _bits(self, vanilla: Scored) -> Iterator[Metric]:
+    def _bits(self, name: str, vanilla: Scored) -> Iterator[Metric]:
         """Of the curve of `compact` where it loses hardly anything."""
         size = bytes_at(self._ours, vanilla.psnr - SMALL_LOSS)
         if size is not None:
             bits = 8 * size / vanilla.num_primitives
-            label = f"{self.scene.name}: compact: bits per Gaussian of vanilla"
+            label = f"{self.scene.name}: compact: bits per Gaussian of {name}"
             yield Metric(f"{label} at {SMALL_LOSS} dB loss", bits, "bit", "lower", 0.05, 32.0)
 
     def _ablations(self, compact: Run) -> Iterator[Metric]:
@@ -215,12 +238,14 @@ def _against(
     found: Scored,
     smaller: float | None = None,
     loss: float | None = None,
+    *,
+    of: str = "vanilla",
 ) -> Iterator[Metric]:
-    """Size and loss beside the vanilla PLY, with the bars that they have to meet."""
+    """Size and loss beside a vanilla PLY, with the bars that they have to meet."""
     times = vanilla.num_bytes / found.num_bytes
-    yield Metric(f"{label} beside vanilla: smaller", times, "x", "higher", 0.05, smaller)
+    yield Metric(f"{label} beside {of}: smaller", times, "x", "higher", 0.05, smaller)
     lost = vanilla.psnr - found.psnr
-    yield Metric(f"{label} beside vanilla: loss", lost, "dB", "lower", 0.5, loss)
+    yield Metric(f"{label} beside {of}: loss", lost, "dB", "lower", 0.5, loss)
 
 
 def _honesty(scene: str, compact: Run) -> Iterator[Metric]:
@@ -235,9 +260,10 @@ def _honesty(scene: str, compact: Run) -> Iterator[Metric]:
 def _means(points: dict[str, dict[str, Scored]]) -> Iterator[Metric]:
     """Over all captures, as the bars are stated."""
 
-    ratios = [p["vanilla PLY"].num_bytes / p["compact"].num_bytes for p in points.values()]
-    losses = [p["vanilla PLY"].psnr - p["compact"].psnr for p in points.values()]
-    label = f"mean of {len(points)} captures: compact beside vanilla"
     smaller, loss = BARS["compact"]
-    yield Metric(f"{label}: smaller", fmean(ratios), "x", "higher", 0.05, smaller)
-    yield Metric(f"{label}: loss", fmean(losses), "dB", "lower", 0.5, loss)
+    for of, name in (("vanilla", "vanilla PLY"), (_TWIN, TWIN)):
+        ratios = [p[name].num_bytes / p["compact"].num_bytes for p in points.values()]
+        losses = [p[name].psnr - p["compact"].psnr for p in points.values()]
+        label = f"mean of {len(points)} captures: compact beside {of}"
+        yield Metric(f"{label}: smaller", fmean(ratios), "x", "higher", 0.05, smaller)
+        yield Metric(f"{label}: loss", fmean(losses), "dB", "lower", 0.5, loss)

@@ -24,7 +24,7 @@ def write_tables(points: Points) -> list[Path]:
     for scene, rows in points.items():
         lines = [_HEADER]
         lines += [
-            f"{name},{row.psnr:.4f},{row.ssim:.5f},,{row.num_bytes},{row.num_primitives}"
+            f"{_quoted(name)},{row.psnr:.4f},{row.ssim:.5f},,{row.num_bytes},{row.num_primitives}"
             for name, row in rows.items()
         ]
         path = CHECKOUT / "docs" / "compression" / f"{scene}.csv"
@@ -79,6 +79,10 @@ def draw(points: Points, path: Path = CHECKOUT / "docs" / "images" / "compact.pn
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
     return path
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"' if "," in name else name
 
 
 def series(name: str) -> str:

@@ -23,7 +23,6 @@ from vq.quantizers import ResidualQuantizer, VectorQuantizer
 
 from ..gaussians import Gaussians
 from ..hash_grid import HashGridLayout
-from ..training.config import SplatsConfig
 from ..training.method import SplatsMethod
 from ..training.parameters import Parameters
 from ..training.parametrization import Attributes, Pinhole
@@ -32,6 +31,7 @@ from . import masks
 from .c3dgs_file import C3dgsModel, Geometry, write
 from .c3dgs_scene import C3dgsScene
 from .color_field import ColorField
+from .high_rates import HighRatesConfig
 from .visibility import may_show
 
 _FIELD_DROPS = (0.8, 0.93)  # later than the paper's, as fine levels learn when Gaussians rest
@@ -41,7 +41,7 @@ _FINEST_CELLS = 4085
 
 
 @dataclass(frozen=True)
-class C3dgsConfig(SplatsConfig):
+class C3dgsConfig(HighRatesConfig):
     """Of the base, `sh_degree` must stay 0: the field replaces the harmonics."""
 
     sh_degree: int = 0
@@ -57,15 +57,15 @@ class C3dgsConfig(SplatsConfig):
     lr_field: float = 1e-2
     """Learning rate of grid and network."""
     base_colors: bool = True
-    """Every Gaussian keeps a color of its own, to which the field adds what depends on the view,
-    as in Shin et al., "Locality-aware Gaussian Compression", 2024. False leaves all to the field,
-    as the paper does: colors then stay behind Gaussians that move, which costs most in short
-    trainings."""
+    """Every Gaussian keeps a color of its own, as in Shin et al., "Locality-aware Gaussian
+    Compression", 2024, and the field adds harmonics. False leaves all to a field that the direction
+    enters, as the paper does: colors then stay behind Gaussians that move, and hardly learn what
+    depends on the view in a short training."""
     grid_levels: int = 8
     """Resolutions of the hash grid, half of the paper's."""
     log2_entries: int | None = None
     """Entries per resolution, at most 2 to this power; None takes half of `max_gaussians` where
-    the field holds all of the color, else a sixteenth."""
+    the field holds all of the color, else a sixth."""
     stages: int = 3
     """Residual codebooks for scales and for rotations; the paper has 6, which spend 36 bits on
     three or four numbers."""
@@ -93,7 +93,7 @@ class C3dgsConfig(SplatsConfig):
         most = self.max_gaussians or 1_000_000
         entries = self.log2_entries
         if entries is None:
-            share = 16 if self.base_colors else 2
+            share = 6 if self.base_colors else 2
             entries = min(max(round(math.log2(most / share)), 8), 19)
         growth = (_FINEST_CELLS / 16) ** (1 / max(self.grid_levels - 1, 1))
         return HashGridLayout(levels=self.grid_levels, log2_entries=entries, growth=growth)
@@ -105,7 +105,9 @@ class C3dgsParametrization:
     def __init__(self, config: C3dgsConfig, start: Gaussians, *, seed: int) -> None:
         self.config = config
         device = start.means.device
-        self.field = ColorField(config.layout(), seed=seed, from_zero=config.base_colors).to(device)
+        own = config.base_colors
+        field = ColorField(config.layout(), harmonics=own, seed=seed, from_zero=own)
+        self.field = field.to(device)
         self.optimizer = torch.optim.Adam(self.field.parameters(), lr=config.lr_field, eps=1e-15)
         self.quantizers = nn.ModuleDict(
             {

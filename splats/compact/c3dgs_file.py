@@ -4,7 +4,8 @@ Arrays: `positions` [N, 3], 16-bit places in the field's frame, each coordinate 
 `opacities` [N], before the sigmoid; `colors` [N, 3], coefficients of degree 0 that the field's are
 added to, absent where it holds all of the color; `indices` [N, 2 S] into `scale_codes` [S, K, 3]
 (of the log scales) and `quat_codes` [S, K, 4], or their bits side by side; `grid` [E, F];
-`weights`, the network's matrices one after the other. Properties say the rest.
+`weights`, the network's matrices one after the other. Properties say the rest, `harmonics` that
+the network gives those of a place; where it is missing, the direction enters the network.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from vq.entropy.rans import RansCodec
 from ..formats.contract import HOUSE_FRAME, FileSummary, FormatError
 from ..gaussians import Gaussians
 from ..hash_grid import HashGridLayout
-from .color_field import BAKED_DEGREE, ColorField
+from .color_field import HARMONICS_DEGREE, ColorField
 from .rounding import LOGIT_ORIGIN, LOGIT_STEP, logit_steps
 
 KIND = "c3dgs"
@@ -133,6 +134,7 @@ def write(
             "packed": not post_process,
             "layout": asdict(model.field.layout),
             "hidden": model.field.hidden,
+            "harmonics": model.field.harmonics,
             "T_source_field": T_source_capture.compose(model.T_scene_field).to_json(),
         },
         provenance=dict(provenance or {}),
@@ -251,7 +253,7 @@ def summarize(path: Path) -> FileSummary:
         graphs = {info.name: info.graph for info in asset.describe()}
         return FileSummary(
             num_primitives=int(header.properties.get("num_primitives", 0)),
-            sh_degree=BAKED_DEGREE,
+            sh_degree=HARMONICS_DEGREE,
             antialiased=bool(header.properties.get("antialiased")),
             frame=str(header.frame.get("axes")),
             sections=dict(asset.sizes),
@@ -298,7 +300,7 @@ def _model(asset: Asset, path: Path) -> C3dgsModel:
             raise FormatError(path, f"expected finite {list(shape)}, got {found}.", field=name)
     if indices.shape != (count, 2 * stages) or indices.max(initial=0) >= codes:
         raise FormatError(path, f"expected {2 * stages} columns below {codes}.", field="indices")
-    field = ColorField(layout, hidden=hidden)
+    field = ColorField(layout, hidden=hidden, harmonics=bool(facts.get("harmonics")))
     if weights.shape != (sum(r * c for r, c in field.sizes),) or not np.isfinite(weights).all():
         raise FormatError(path, "they do not fit the network.", field="weights")
     _load_field(field, arrays["grid"].astype(np.float32), weights)

@@ -15,23 +15,36 @@ from ..hash_grid import HashGrid, HashGridLayout
 from ..sh import sh_basis
 
 DIRECTION_DEGREE = 2
-"""The direction enters as its spherical harmonics up to this degree, 9 values."""
-BAKED_DEGREE = 3
-"""Degree of the harmonics that stand for the network in other files."""
+"""Where the direction enters the network: as its spherical harmonics up to this degree, 9 values.
+"""
+HARMONICS_DEGREE = 3
+"""Degree of the harmonics that the network gives, or that stand for it in other files."""
 _BAKED_DIRECTIONS = 128
 _BAKED_ROWS = 2048
 
 
 class ColorField(nn.Module):
-    """Color of a place seen along a direction, as a coefficient of degree 0."""
+    """Color of a place seen along a direction, as a coefficient of degree 0.
+
+    In the paper the direction enters the network. A short training does not get that far: what
+    depends on a product of place and direction comes late. A network that gives the `harmonics` of
+    a place instead, which the direction multiplies, learns as fast as harmonics do that every
+    Gaussian has of its own, and other files hold them without a fit.
+    """
 
     def __init__(
-        self, layout: HashGridLayout, *, hidden: int = 64, seed: int = 0, from_zero: bool = False
+        self,
+        layout: HashGridLayout,
+        *,
+        hidden: int = 64,
+        harmonics: bool = False,
+        seed: int = 0,
+        from_zero: bool = False,
     ) -> None:
         """Random weights of a network without biases (He et al. 2015), drawn by `seed`; those of
         the output are zero where the field begins `from_zero`."""
         super().__init__()
-        self.layout, self.hidden = layout, hidden
+        self.layout, self.hidden, self.harmonics = layout, hidden, harmonics
         generator = torch.Generator().manual_seed(seed)
         self.grid = HashGrid(layout, generator=generator)
         sizes = self.sizes
@@ -47,8 +60,12 @@ class ColorField(nn.Module):
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """Rows and columns of the network's matrices."""
-        inputs = self.layout.num_outputs + (DIRECTION_DEGREE + 1) ** 2
-        return (self.hidden, inputs), (self.hidden, self.hidden), (3, self.hidden)
+        inputs, outputs = self.layout.num_outputs, 3
+        if self.harmonics:
+            outputs *= (HARMONICS_DEGREE + 1) ** 2
+        else:
+            inputs += (DIRECTION_DEGREE + 1) ** 2
+        return (self.hidden, inputs), (self.hidden, self.hidden), (outputs, self.hidden)
 
     def forward(
         self, places: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"]
@@ -61,28 +78,39 @@ class ColorField(nn.Module):
 
         No gradient reaches the places.
         """
-        return self._network(self._features(places), directions)
+        return self._seen(self._features(places), directions)
 
     def _features(self, places: Float[Tensor, "N 3"]) -> Float[Tensor, "N LF"]:
         return self.grid(contracted(places.detach()) / 4 + 0.5)
 
-    def _network(
+    def _seen(
         self, features: Float[Tensor, "N LF"], directions: Float[Tensor, "N 3"]
     ) -> Float[Tensor, "N 3"]:
-        x = torch.cat([features, sh_basis(DIRECTION_DEGREE, directions)], dim=1)
+        if not self.harmonics:
+            return self._network(torch.cat([features, sh_basis(DIRECTION_DEGREE, directions)], 1))
+        basis = sh_basis(HARMONICS_DEGREE, directions)
+        return torch.einsum("nkc,nk->nc", self._harmonics(features), basis / basis[:, :1])
+
+    def _harmonics(self, features: Float[Tensor, "N LF"]) -> Float[Tensor, "N 16 3"]:
+        return self._network(features).unflatten(1, (-1, 3))
+
+    def _network(self, inputs: Float[Tensor, "N in"]) -> Float[Tensor, "N out"]:
         first, second, last = self.weights
-        return (((x @ first.T).relu() @ second.T).relu()) @ last.T
+        return (((inputs @ first.T).relu() @ second.T).relu()) @ last.T
 
     @torch.no_grad()
     def baked(self, places: Float[Tensor, "N 3"]) -> Float[Tensor, "N 16 3"]:
-        """Harmonics of degree 3 nearest to the field in the mean over all directions."""
+        """Harmonics of degree 3: those of the field, or nearest to it in the mean over all
+        directions."""
+        if self.harmonics:
+            return self._harmonics(self._features(places))
         directions = _sphere(_BAKED_DIRECTIONS).to(places)
-        basis = sh_basis(BAKED_DEGREE, directions)
+        basis = sh_basis(HARMONICS_DEGREE, directions)
         fit = torch.linalg.pinv(basis.double()).to(places) * basis[0, 0]
         rows = []
         for part in places.split(_BAKED_ROWS):
             features = self._features(part).repeat_interleave(len(directions), dim=0)
-            seen = self._network(features, directions.repeat(len(part), 1))
+            seen = self._seen(features, directions.repeat(len(part), 1))
             rows.append(fit @ seen.reshape(len(part), len(directions), 3))
         return torch.cat(rows) if rows else places.new_zeros(0, basis.shape[1], 3)
 

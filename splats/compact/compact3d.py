@@ -2,7 +2,9 @@
 
 Reference: Navaneet et al., "CompGS: Smaller and Faster Gaussian Splatting with Vector
 Quantization" (Compact3D), ECCV 2024. All schedules are shares of the budget; the paper's are in
-steps of 30,000.
+steps of 30,000. Its own has 4096 codes, 512 for the view-dependent color, and begins to quantize
+half-way, with a new assignment every 100 steps: after each one the scene has to adapt, for which a
+short training has no time.
 """
 
 from __future__ import annotations
@@ -17,13 +19,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..gaussians import Gaussians
-from ..training.config import SplatsConfig
 from ..training.method import SplatsMethod
 from ..training.parameters import Parameters
 from ..training.parametrization import Attributes, Pinhole, scheduled_degree
 from ..training.strategies import McmcStrategy
 from .codebooks import Codebook
 from .compact3d_file import write
+from .high_rates import HighRatesConfig
 
 ATTRIBUTES = ("sh0", "shN", "log_scales", "quats")
 """What has a codebook, in the order of the paper."""
@@ -31,25 +33,27 @@ _MIN_OPACITY = 0.005
 
 
 @dataclass(frozen=True)
-class Compact3dConfig(SplatsConfig):
+class Compact3dConfig(HighRatesConfig):
     """The settings of plain splats, and the codebooks'."""
 
-    codes: int = 4096
+    codes: int = 8192
     """Codes of base color, scale and rotation each."""
-    codes_sh: int = 512
+    codes_sh: int = 1024
     """Codes of the view-dependent color."""
-    quantize_from: float = 0.5
-    """Share of the budget after which the codebooks are in use."""
+    quantize_from: float = 0.85
+    """Share of the budget after which the codebooks are in use; the paper's is 0.5."""
     assign_until: float = 25 / 30
-    """Share of the budget after which Gaussians keep their codes."""
+    """Share of the budget after which Gaussians keep the codes that they have."""
     assign_every: int = 100
     """Steps between new assignments."""
     iterations: int = 10
     """Lloyd's iterations per assignment."""
     opacity_penalty: float = 1e-7
-    """Weight of the sum of opacities in the loss while `prune_until` lasts."""
+    """Weight of the sum of opacities in the loss while transparent Gaussians are pruned."""
+    prune_from: float = 15 / 30
+    """Share of the budget from which they are pruned."""
     prune_until: float = 20 / 30
-    """Share of the budget until which, from `quantize_from`, transparent Gaussians are pruned."""
+    """Share of the budget until which they are pruned."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,13 +99,13 @@ class Compact3dParametrization:
 
     def step(self, params: Parameters, optimizer: Optimizer, *, step: int, progress: float) -> None:
         """Codes follow their members; from time to time members choose again."""
-        if progress < self.config.quantize_from:
-            return
         due = (step + 1) % self.config.assign_every == 0
         if due and self._pruning(progress):
             opaque = params["logit_opacities"].detach().sigmoid() >= _MIN_OPACITY
             if opaque.any() and not opaque.all():
                 params.keep(opaque.nonzero().flatten(), optimizer)
+        if progress < self.config.quantize_from:
+            return
         members = self.codebooks["quats"].indices
         if members is None or len(members) != len(params):
             self.assign(params)
@@ -144,7 +148,7 @@ class Compact3dParametrization:
         return [(name, book) for name, book in self.codebooks.items() if params[name].numel()]
 
     def _pruning(self, progress: float) -> bool:
-        return self.config.quantize_from <= progress < self.config.prune_until
+        return self.config.prune_from <= progress < self.config.prune_until
 
 
 class Compact3dMethod(SplatsMethod):
@@ -158,7 +162,8 @@ class Compact3dMethod(SplatsMethod):
         return Compact3dParametrization(self.config, seed=self.seed)
 
     def _step(self, step: int, progress: float) -> dict[str, float | Tensor]:
-        if progress >= self.config.quantize_from and isinstance(self.strategy, McmcStrategy):
+        begun = progress >= min(self.config.prune_from, self.config.quantize_from)
+        if begun and isinstance(self.strategy, McmcStrategy):
             # What is pruned does not grow again.
             self.strategy.config = replace(self.strategy.config, max_gaussians=len(self.params))
         return super()._step(step, progress)

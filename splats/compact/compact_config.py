@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..training.config import SplatsConfig
+from .high_rates import HighRatesConfig
 
 
 @dataclass(frozen=True)
-class CompactConfig(SplatsConfig):
+class CompactConfig(HighRatesConfig):
     """Those of `splats`, and how the scene becomes small; times are shares of the budget."""
 
     gaussians_per_pixel: float = 0.4
     """See `SplatsConfig`; more than there, as those that paint least are left out later."""
     coarse_until: float = 0.35
     """See `SplatsConfig`; longer than there, as coarse steps take half the time."""
-    lr_means: float = 0.6
-    """Learning rate of the centers, in pixels of a photo at the depth of what it shows."""
-    lr_means_final: float = 3e-3
-    """The same at the end of the budget; log-linear between."""
-    lr_scales: float = 1e-2
-    """Learning rate of the log scales; twice that of `splats`, as few Gaussians have farther to
-    go and less to overfit with."""
-    lr_quats: float = 2e-3
-    """Learning rate of the rotations, likewise."""
-    lr_opacities: float = 8e-2
-    """Learning rate of the opacity logits, likewise higher than that of `splats`."""
     target_size: int | None = None
     """Most bytes of the scene file; at least 98 % of them are used. None: as `quality` asks."""
     quality: float | None = None

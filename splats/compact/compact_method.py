@@ -24,15 +24,12 @@ from .compact_parametrization import QuantizedActivation
 from .compress import Compressor, Goal
 from .contribution import blending_weights, contributing, halved, removal_errors
 from .judge import Judge, photo_error
-from .pixel_size import pixel_size
 from .precision import Precision
 
 _JUDGED_VIEWS, _COMPARED_VIEWS = 2, 8
 """Views by which rounding is judged, and by which the distance from photos."""
 _WEIGHED_VIEWS, _ORDERED_VIEWS = 200, 16
 """Views by which Gaussians are left out, and by which those of a file's first layer are chosen."""
-_SEEN_VIEWS = 32
-"""Views that say how long a pixel is."""
 _DEFAULT_QUALITY = 0.3
 _BITS_PER_GAUSSIAN = 60
 """What a Gaussian takes in a file, roughly: decides how many a target size is spent on."""
@@ -86,11 +83,6 @@ class CompactMethod(SplatsMethod):
             stop = replace(self.strategy.config, refine_stop=config.grow_until, full_at=full_at)
             self.strategy = McmcStrategy(stop, seed=seed)
             self.strategy.initialize_state(len(self.params))
-
-    def _measure(self, start: Gaussians) -> None:
-        super()._measure(start)
-        seen = self.capture.cameras[_spread(self.capture.train, _SEEN_VIEWS)]
-        self._means_unit = pixel_size(start, seen)
 
     def _parametrization(self) -> Parametrization:
         return QuantizedActivation(

@@ -50,8 +50,11 @@ class SplatsConfig:
     """Default strategy: screen gradient above which a Gaussian grows."""
     absgrad: bool = False
     """Default strategy: judge by sums of absolute pixel gradients (AbsGS)."""
+    means_unit: Literal["extent", "pixel"] = "extent"
+    """What `lr_means` counts: the extent of the cameras, or pixels of a photo at the depth of what
+    it shows, which suit a capture however near its cameras are."""
     lr_means: float = 1e-3
-    """Learning rate of the centers, times the scene's extent."""
+    """Learning rate of the centers, in `means_unit` per step."""
     lr_means_final: float = 5e-6
     """The same at the end of the budget; log-linear between."""
     lr_sh0: float = 2.5e-3

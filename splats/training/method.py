@@ -27,6 +27,7 @@ from .losses import photometric_loss
 from .optimizer import SelectiveAdam
 from .parameters import NAMES, Parameters
 from .parametrization import Activation, Parametrization, Pinhole
+from .pixel_size import pixel_size
 from .sampling import Target, Targets, ViewOrder
 from .strategies import (
     DefaultConfig,
@@ -36,6 +37,9 @@ from .strategies import (
     StepInfo,
     Strategy,
 )
+
+_MEASURED_VIEWS = 32
+"""Views that say how long a pixel is."""
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +100,10 @@ class SplatsMethod:
     def _measure(self, start: Gaussians) -> None:
         """Lengths that hold for the whole training: the near plane and what `lr_means` counts."""
         self._near_plane, self._means_unit = near_plane(start), self.capture.extent
+        if self.config.means_unit == "pixel":
+            train = self.capture.train
+            seen = list(train[:: -(-len(train) // _MEASURED_VIEWS)])
+            self._means_unit = pixel_size(start, self.capture.cameras[seen])
 
     def _learning_rates(self) -> dict[str, float]:
         """By parameter, at the start."""

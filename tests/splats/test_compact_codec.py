@@ -35,7 +35,6 @@ from splats.compact.judge import (
     judge_without_photos,
     photo_error,
 )
-from splats.compact.pixel_size import pixel_size
 from splats.compact.precision import ATTRIBUTES, Precision, rounded
 from splats.compact.refine import Refinement, refine
 from splats.formats import FormatError, load
@@ -45,6 +44,7 @@ from splats.formats.fwa_quantization import quantize
 from splats.gaussians import Gaussians
 from splats.scene import SplatScene
 from splats.training.kernels import native_kernels
+from splats.training.pixel_size import pixel_size
 from vq.asset import AssetError, AssetWriter, concatenate, constant, open_asset, stack
 
 CPU = torch.device("cpu")
