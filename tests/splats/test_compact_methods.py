@@ -40,7 +40,8 @@ METHODS = {
     "c3dgs": (
         C3dgsMethod,
         C3dgsConfig,
-        {"quantize_from": 0.5, "lr_masks": 0.3, "grid_levels": 4, "stages": 3},
+        # At this rate entries of the grid get beyond what post-processing drops in few steps.
+        {"quantize_from": 0.5, "lr_masks": 0.3, "grid_levels": 4, "stages": 3, "lr_field": 0.1},
     ),
     "c3dgs of the paper": (
         C3dgsMethod,
@@ -118,7 +119,9 @@ def test_file_shows_what_training_has_shown(capture: Capture, name: str, tmp_pat
         assert scene.num_bytes == file.stat().st_size
         for index in capture.test:
             same = psnr(image(scene, moved[index]), image(trainee.renderable(), cameras()[index]))
-            assert same > 40, (file.name, same)
+            # Of grid, colors and opacities, post-processing keeps eight bits.
+            coarse = name == "c3dgs" and file.name == "scene.fwa"
+            assert same > (38 if coarse else 40), (file.name, same)
 
 
 @pytest.mark.parametrize("name", ["c3dgs", "c3dgs of the paper"])
@@ -165,14 +168,17 @@ def test_color_field_becomes_harmonics_that_any_format_holds(
     capture: Capture, name: str, tmp_path: Path
 ) -> None:
     trainee = trained(name, capture)
+    assert isinstance(trainee, C3dgsMethod)
     file = trainee.save_scene(tmp_path / "scene.ply")
     formats.save(formats.load(file), tmp_path / "baked.ply")
     moved = capture.T_source_capture.apply_to_cameras(capture.cameras)
     own, ply = open_scene(file), open_scene(tmp_path / "baked.ply")
     assert isinstance(own, C3dgsScene) and isinstance(ply, SplatScene)
     assert ply.gaussians.sh_degree == 3
-    for index in range(8):  # not exact: a network is more than degree 3
-        assert psnr(image(ply, moved[index]), image(own, moved[index])) > 35
+    # Harmonics of the network are the file's; one that the direction enters is more than degree 3.
+    least = 60 if trainee.parametrization.field.harmonics else 35
+    for index in range(8):
+        assert psnr(image(ply, moved[index]), image(own, moved[index])) > least
 
 
 def test_masks_pass_gradients_and_remove_what_is_off(capture: Capture) -> None:
