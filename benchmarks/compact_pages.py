@@ -47,12 +47,12 @@ def draw(points: Points, path: Path = CHECKOUT / "docs" / "images" / "compact.pn
         rows, columns, figsize=(5.2 * columns, 3.8 * rows), squeeze=False, layout="constrained"
     )
     shown = [name for found in points.values() for name in found if "," not in name]
-    colors = {
-        name: pyplot.get_cmap("tab10")(i % 10)
+    looks = {
+        name: (pyplot.get_cmap("tab10")(i % 10), "sD^"[i // 10])
         for i, name in enumerate(dict.fromkeys(series(name) for name in shown))
     }
     for panel, (scene, found) in zip(panels.flat, points.items(), strict=False):
-        for name, color in colors.items():
+        for name, (color, marker) in looks.items():
             chosen = sorted(
                 (row.num_bytes / 1e3, row.psnr)
                 for label, row in found.items()
@@ -63,7 +63,7 @@ def draw(points: Points, path: Path = CHECKOUT / "docs" / "images" / "compact.pn
                 panel.plot(
                     *zip(*chosen, strict=True),
                     linestyle="-" if joined else "none",
-                    marker="o" if joined else "s",
+                    marker="o" if joined else marker,
                     color=color,
                     label=name,
                 )
