@@ -36,6 +36,8 @@ from .rounding import LOGIT_ORIGIN, LOGIT_STEP, logit_steps
 KIND = "c3dgs"
 GRID_PRUNED = 0.1
 """Entries of the grid up to this size become zero in a post-processed file (the paper's value)."""
+_PRUNED_SHARE = 1 / 16
+"""The same as a share of the largest entry, at most: after few steps all entries are small."""
 
 _COLOR_STEP = 2 / 255 / 0.28209479177387814  # of base colors in a post-processed file
 _STEPS = 65535 / 4  # of a contracted coordinate in [-2, 2]
@@ -197,8 +199,9 @@ def _small(
 
 
 def _small_grid(writer: AssetWriter, table: NDArray[np.float32]) -> Node:
-    kept = np.where(np.abs(table) > GRID_PRUNED, table, 0)
-    step = max(float(np.abs(kept).max(initial=0)), 1e-6) / 127
+    largest = float(np.abs(table).max(initial=0))
+    kept = np.where(np.abs(table) > min(GRID_PRUNED, _PRUNED_SHARE * largest), table, 0)
+    step = max(largest, 1e-6) / 127
     integers = np.rint(kept / step).astype(np.int8)
     return scale(writer.encode("grid", integers, RansCodec(columns=False)), step=(step,))
 
