@@ -59,8 +59,8 @@ class C3dgsConfig(HighRatesConfig):
     base_colors: bool = True
     """Every Gaussian keeps a color of its own, as in Shin et al., "Locality-aware Gaussian
     Compression", 2024, and the field adds harmonics. False leaves all to a field that the direction
-    enters, as the paper does: colors then stay behind Gaussians that move, and hardly learn what
-    depends on the view in a short training."""
+    enters, as the paper does: colors then stay behind Gaussians that move, and what depends on the
+    view is learned late, which costs most in short trainings."""
     grid_levels: int = 8
     """Resolutions of the hash grid, half of the paper's."""
     log2_entries: int | None = None
@@ -105,8 +105,7 @@ class C3dgsParametrization:
     def __init__(self, config: C3dgsConfig, start: Gaussians, *, seed: int) -> None:
         self.config = config
         device = start.means.device
-        own = config.base_colors
-        field = ColorField(config.layout(), harmonics=own, seed=seed, from_zero=own)
+        field = ColorField(config.layout(), harmonics=config.base_colors, seed=seed)
         self.field = field.to(device)
         self.optimizer = torch.optim.Adam(self.field.parameters(), lr=config.lr_field, eps=1e-15)
         self.quantizers = nn.ModuleDict(

@@ -26,10 +26,9 @@ _BAKED_ROWS = 2048
 class ColorField(nn.Module):
     """Color of a place seen along a direction, as a coefficient of degree 0.
 
-    In the paper the direction enters the network. A short training does not get that far: what
-    depends on a product of place and direction comes late. A network that gives the `harmonics` of
-    a place instead, which the direction multiplies, learns as fast as harmonics do that every
-    Gaussian has of its own, and other files hold them without a fit.
+    In the paper the direction enters the network, which learns late what depends on a product of
+    place and direction. A network that gives the `harmonics` of a place, which the direction
+    multiplies, has that product from the start, and other files hold its colors without a fit.
     """
 
     def __init__(
@@ -39,10 +38,9 @@ class ColorField(nn.Module):
         hidden: int = 64,
         harmonics: bool = False,
         seed: int = 0,
-        from_zero: bool = False,
     ) -> None:
         """Random weights of a network without biases (He et al. 2015), drawn by `seed`; those of
-        the output are zero where the field begins `from_zero`."""
+        the output are zero where it gives `harmonics`, which begin so everywhere else, too."""
         super().__init__()
         self.layout, self.hidden, self.harmonics = layout, hidden, harmonics
         generator = torch.Generator().manual_seed(seed)
@@ -54,7 +52,7 @@ class ColorField(nn.Module):
             )
             for rows, columns in sizes
         )
-        if from_zero:
+        if harmonics:
             nn.init.zeros_(self.weights[-1])
 
     @property

@@ -10,8 +10,7 @@ from ..training.config import SplatsConfig
 
 @dataclass(frozen=True)
 class HighRatesConfig(SplatsConfig):
-    """Settings of `splats` whose rates are higher: few Gaussians have farther to go and less to
-    overfit with."""
+    """Settings of `splats` whose rates are higher: what is made small has less to overfit with."""
 
     means_unit: Literal["extent", "pixel"] = "pixel"
     """What `lr_means` counts: the extent of the cameras, or pixels of a photo at the depth of what
