@@ -19,6 +19,7 @@ from splats.compact.high_rates import HighRatesConfig
 from splats.compact.judge import error_of_loss, judge_without_photos
 from splats.formats import load
 from splats.scene import SplatScene
+from splats.training.config import SplatsConfig
 
 from .command import fieldwright, real_data
 from .compact_curves import beside, bytes_at
@@ -46,18 +47,21 @@ RIVALS = {
     ),
 }
 """Method, file and flags."""
-TWIN = "vanilla PLY at higher rates"
-"""Plain splats, trained at the learning rates of the compact methods."""
-HIGHER_RATES = tuple(
+_HIGHER_RATES = tuple(
     word
     for field in fields(HighRatesConfig)
-    if field.name in vars(HighRatesConfig)["__annotations__"]
+    if field.default != getattr(SplatsConfig, field.name)
     for word in (f"--{field.name.replace('_', '-')}", field.default)
 )
+VANILLA = {
+    "vanilla": ("vanilla PLY", ()),
+    "vanilla at higher rates": ("vanilla PLY at higher rates", _HIGHER_RATES),
+}
+"""What others are compared with: plain splats, and the same at the learning rates of the compact
+methods; name of the file, and flags."""
 SIZES = (0.5, 0.575, 0.65, 0.8, 1.4, 2.0, 3.0)
 """Further points of the curve of `compact`: target sizes as shares of its default size, close to
 each other where rivals are matched."""
-_TWIN = "vanilla at higher rates"
 SMALL_LOSS = 0.05
 """Decibels at which the bits of a trained Gaussian are stated."""
 FORMATS = {
@@ -106,28 +110,23 @@ class _Captured:
 
     def rows(self) -> Iterator[Metric]:
         """Vanilla and what formats make of it, the compact methods, and comparisons."""
+        for name, flags in VANILLA.values():
+            ply = self._train("splats", *flags).folder / "scene.ply"
+            yield from self._row(name, scored(ply, self.scene, self.data))
         vanilla = self._train("splats")
-        plain = scored(vanilla.folder / "scene.ply", self.scene, self.data)
-        yield from self._row("vanilla PLY", plain)
-        twin = scored(
-            self._train("splats", *HIGHER_RATES).folder / "scene.ply", self.scene, self.data
-        )
-        yield from self._row(TWIN, twin)
         for name, (file, option) in FORMATS.items():
             flags = ["--views", 0, *([] if option is None else ["--option", option])]
             path, _ = derived(vanilla, file, "convert", *flags)
             yield from self._row(name, scored(path, self.scene, self.data))
-        yield from self._compressed(vanilla, plain)
+        yield from self._compressed(vanilla, self.points["vanilla PLY"])
         compact = self._train("compact")
         yield from self._row("compact", compact.scored)
         yield from _honesty(self.scene.name, compact)
-        yield from _against(f"{self.scene.name}: compact", plain, compact.scored)
-        yield from _against(f"{self.scene.name}: compact", twin, compact.scored, of=_TWIN)
-        yield from self._rivals(plain, twin)
+        yield from self._beside_vanilla("compact")
+        yield from self._rivals()
         yield from self._curve(compact)
         yield from self._beside_rivals()
-        yield from self._bits("vanilla", plain)
-        yield from self._bits(_TWIN, twin)
+        yield from self._bits()
         if self.scene.name == "fox":
             yield from self._ablations(compact)
 
@@ -172,15 +171,25 @@ class _Captured:
             yield Metric(f"{label}, least", used, "x", "higher", 0.01, 0.98)
             yield Metric(f"{label}, most", used, "x", "lower", 0.01, 1.0)
 
-    def _rivals(self, vanilla: Scored, twin: Scored) -> Iterator[Metric]:
-        """The published methods against vanilla and against its twin of their rates."""
+    def _rivals(self) -> Iterator[Metric]:
+        """The published methods."""
         for name, (method, file, flags) in RIVALS.items():
             run = self._train(method, *flags)
-            found = scored(run.folder / file, self.scene, self.data)
-            yield from self._row(name, found)
-            bars = BARS.get(name, (None, None))
-            yield from _against(f"{self.scene.name}: {name}", vanilla, found, *bars)
-            yield from _against(f"{self.scene.name}: {name}", twin, found, *bars, of=_TWIN)
+            yield from self._row(name, scored(run.folder / file, self.scene, self.data))
+            yield from self._beside_vanilla(name, *BARS.get(name, (None, None)))
+
+    def _beside_vanilla(
+        self, name: str, smaller: float | None = None, loss: float | None = None
+    ) -> Iterator[Metric]:
+        """Size and loss, with the bars that they have to meet."""
+        found = self.points[name]
+        for of, (file, _) in VANILLA.items():
+            vanilla = self.points[file]
+            label = f"{self.scene.name}: {name} beside {of}"
+            times = vanilla.num_bytes / found.num_bytes
+            yield Metric(f"{label}: smaller", times, "x", "higher", 0.05, smaller)
+            lost = vanilla.psnr - found.psnr
+            yield Metric(f"{label}: loss", lost, "dB", "lower", 0.5, loss)
 
     @property
     def _ours(self) -> list[Scored]:
@@ -193,13 +202,15 @@ class _Captured:
             label = f"{self.scene.name}: compact beside {name}"
             yield from beside(label, self._ours, self.points[name])
 
-    def _bits(self, name: str, vanilla: Scored) -> Iterator[Metric]:
+    def _bits(self) -> Iterator[Metric]:
         """Of the curve of `compact` where it loses hardly anything."""
-        size = bytes_at(self._ours, vanilla.psnr - SMALL_LOSS)
-        if size is not None:
-            bits = 8 * size / vanilla.num_primitives
-            label = f"{self.scene.name}: compact: bits per Gaussian of {name}"
-            yield Metric(f"{label} at {SMALL_LOSS} dB loss", bits, "bit", "lower", 0.05, 32.0)
+        for of, (file, _) in VANILLA.items():
+            vanilla = self.points[file]
+            size = bytes_at(self._ours, vanilla.psnr - SMALL_LOSS)
+            if size is not None:
+                bits = 8 * size / vanilla.num_primitives
+                label = f"{self.scene.name}: compact: bits per Gaussian of {of}"
+                yield Metric(f"{label} at {SMALL_LOSS} dB loss", bits, "bit", "lower", 0.05, 32.0)
 
     def _ablations(self, compact: Run) -> Iterator[Metric]:
         """What rounding inside the training earns, and the parts of the coder."""
@@ -232,22 +243,6 @@ class _Captured:
         yield Metric(f"{label}: decode", found["decode_seconds"], "s", "lower", 0.5)
 
 
-def _against(
-    label: str,
-    vanilla: Scored,
-    found: Scored,
-    smaller: float | None = None,
-    loss: float | None = None,
-    *,
-    of: str = "vanilla",
-) -> Iterator[Metric]:
-    """Size and loss beside a vanilla PLY, with the bars that they have to meet."""
-    times = vanilla.num_bytes / found.num_bytes
-    yield Metric(f"{label} beside {of}: smaller", times, "x", "higher", 0.05, smaller)
-    lost = vanilla.psnr - found.psnr
-    yield Metric(f"{label} beside {of}: loss", lost, "dB", "lower", 0.5, loss)
-
-
 def _honesty(scene: str, compact: Run) -> Iterator[Metric]:
     """How far the rate term of the training was from the file."""
     rows = [row for row in read_metrics(compact.folder / "metrics.jsonl") if row]
@@ -259,9 +254,8 @@ def _honesty(scene: str, compact: Run) -> Iterator[Metric]:
 
 def _means(points: dict[str, dict[str, Scored]]) -> Iterator[Metric]:
     """Over all captures, as the bars are stated."""
-
     smaller, loss = BARS["compact"]
-    for of, name in (("vanilla", "vanilla PLY"), (_TWIN, TWIN)):
+    for of, (name, _) in VANILLA.items():
         ratios = [p[name].num_bytes / p["compact"].num_bytes for p in points.values()]
         losses = [p[name].psnr - p["compact"].psnr for p in points.values()]
         label = f"mean of {len(points)} captures: compact beside {of}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from .compact_runs import Scored
 Points = Mapping[str, Mapping[str, Scored]]
 """Scores by scene and by what was written, in the order they shall be drawn."""
 
-_HEADER = "Submethod,PSNR,SSIM,LPIPS,Size [Bytes],#Gaussians"
+_HEADER = ("Submethod", "PSNR", "SSIM", "LPIPS", "Size [Bytes]", "#Gaussians")
 _LINES = ("compact", "compress")
 """Series whose points are joined."""
 _SEVERAL = (*_LINES, "SPZ")
@@ -22,14 +23,14 @@ def write_tables(points: Points) -> list[Path]:
     """docs/compression/SCENE.csv for every scene; LPIPS stays empty without its weights."""
     written = []
     for scene, rows in points.items():
-        lines = [_HEADER]
-        lines += [
-            f"{_quoted(name)},{row.psnr:.4f},{row.ssim:.5f},,{row.num_bytes},{row.num_primitives}"
-            for name, row in rows.items()
-        ]
         path = CHECKOUT / "docs" / "compression" / f"{scene}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(lines) + "\n")
+        with path.open("w", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(_HEADER)
+            for name, row in rows.items():
+                scores = f"{row.psnr:.4f}", f"{row.ssim:.5f}", ""
+                table.writerow((name, *scores, row.num_bytes, row.num_primitives))
         written.append(path)
     return written
 
@@ -79,10 +80,6 @@ def draw(points: Points, path: Path = CHECKOUT / "docs" / "images" / "compact.pn
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
     return path
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"' if "," in name else name
 
 
 def series(name: str) -> str:
