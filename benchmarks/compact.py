@@ -9,24 +9,30 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
-from statistics import fmean
 
 from runs import read_metrics
 from splats.compact.compress import DEFAULT_LOSS, PHOTO_ERROR, Compressor, Goal
-from splats.compact.high_rates import HighRatesConfig
 from splats.compact.judge import error_of_loss, judge_without_photos
 from splats.formats import load
 from splats.scene import SplatScene
-from splats.training.config import SplatsConfig
 
 from .command import fieldwright, real_data
-from .compact_curves import beside, bytes_at
+from .compact_curves import beside, beside_vanilla, bytes_at, means
 from .compact_pages import draw, series, write_tables
 from .compact_parts import parts
 from .compact_posthoc import posthoc, speed
-from .compact_runs import BARS, Run, Scene, Scored, derived, scored, trained, training_times
+from .compact_runs import (
+    BARS,
+    VANILLA,
+    Run,
+    Scene,
+    Scored,
+    derived,
+    scored,
+    trained,
+    training_times,
+)
 from .metric import Metric
 
 SCENES = (Scene("fox", 4), Scene("lego_400", 1), Scene("dance_rig", 1))
@@ -47,18 +53,6 @@ RIVALS = {
     ),
 }
 """Method, file and flags."""
-_HIGHER_RATES = tuple(
-    word
-    for field in fields(HighRatesConfig)
-    if field.default != getattr(SplatsConfig, field.name)
-    for word in (f"--{field.name.replace('_', '-')}", field.default)
-)
-VANILLA = {
-    "vanilla": ("vanilla PLY", ()),
-    "vanilla at higher rates": ("vanilla PLY at higher rates", _HIGHER_RATES),
-}
-"""What others are compared with: plain splats, and the same at the learning rates of the compact
-methods; name of the file, and flags."""
 SIZES = (0.5, 0.575, 0.65, 0.8, 1.4, 2.0, 3.0)
 """Further points of the curve of `compact`: target sizes as shares of its default size, close to
 each other where rivals are matched."""
@@ -89,7 +83,7 @@ def run(*, quick: bool) -> Iterator[Metric]:
             write_tables(points)
             draw(points)
     if captured and not quick:
-        yield from _means(points)
+        yield from means("", list(points.values()))
     yield from posthoc(quick=quick)
     # From here on times: nothing else may disturb, and nothing is kept.
     yield from speed(quick=quick)
@@ -122,7 +116,7 @@ class _Captured:
         compact = self._train("compact")
         yield from self._row("compact", compact.scored)
         yield from _honesty(self.scene.name, compact)
-        yield from self._beside_vanilla("compact")
+        yield from beside_vanilla(self.scene.name, "compact", self.points)
         yield from self._rivals()
         yield from self._curve(compact)
         yield from self._beside_rivals()
@@ -176,20 +170,8 @@ class _Captured:
         for name, (method, file, flags) in RIVALS.items():
             run = self._train(method, *flags)
             yield from self._row(name, scored(run.folder / file, self.scene, self.data))
-            yield from self._beside_vanilla(name, *BARS.get(name, (None, None)))
-
-    def _beside_vanilla(
-        self, name: str, smaller: float | None = None, loss: float | None = None
-    ) -> Iterator[Metric]:
-        """Size and loss, with the bars that they have to meet."""
-        found = self.points[name]
-        for of, (file, _) in VANILLA.items():
-            vanilla = self.points[file]
-            label = f"{self.scene.name}: {name} beside {of}"
-            times = vanilla.num_bytes / found.num_bytes
-            yield Metric(f"{label}: smaller", times, "x", "higher", 0.05, smaller)
-            lost = vanilla.psnr - found.psnr
-            yield Metric(f"{label}: loss", lost, "dB", "lower", 0.5, loss)
+            bars = BARS.get(name, (None, None))
+            yield from beside_vanilla(self.scene.name, name, self.points, *bars)
 
     @property
     def _ours(self) -> list[Scored]:
@@ -250,14 +232,3 @@ def _honesty(scene: str, compact: Run) -> Iterator[Metric]:
     if found:
         away = abs(found[-1] / compact.scored.num_bytes - 1)
         yield Metric(f"{scene}: compact: rate term off the file by", away, "of it", "lower", 1, 0.1)
-
-
-def _means(points: dict[str, dict[str, Scored]]) -> Iterator[Metric]:
-    """Over all captures, as the bars are stated."""
-    smaller, loss = BARS["compact"]
-    for of, (name, _) in VANILLA.items():
-        ratios = [p[name].num_bytes / p["compact"].num_bytes for p in points.values()]
-        losses = [p[name].psnr - p["compact"].psnr for p in points.values()]
-        label = f"mean of {len(points)} captures: compact beside {of}"
-        yield Metric(f"{label}: smaller", fmean(ratios), "x", "higher", 0.05, smaller)
-        yield Metric(f"{label}: loss", fmean(losses), "dB", "lower", 0.5, loss)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from statistics import fmean
 
-from .compact_runs import Scored
+from .compact_runs import BARS, VANILLA, Scored
 from .metric import Metric
 
 
@@ -22,6 +23,35 @@ def beside(label: str, ours: Sequence[Scored], rival: Scored) -> Iterator[Metric
     if at_size is not None:
         gain = at_size - rival.psnr
         yield Metric(f"{label}: gain at its size", gain, "dB", "higher", 0.1, 0.5)
+
+
+def beside_vanilla(
+    label: str,
+    name: str,
+    files: Mapping[str, Scored],
+    smaller: float | None = None,
+    loss: float | None = None,
+) -> Iterator[Metric]:
+    """Size and loss of one of `files` beside either vanilla, with the bars that it has to meet."""
+    found = files[name]
+    for of, (file, _) in VANILLA.items():
+        vanilla = files[file]
+        title = f"{label}: {name} beside {of}"
+        times = vanilla.num_bytes / found.num_bytes
+        yield Metric(f"{title}: smaller", times, "x", "higher", 0.05, smaller)
+        lost = vanilla.psnr - found.psnr
+        yield Metric(f"{title}: loss", lost, "dB", "lower", 0.5, loss)
+
+
+def means(label: str, captures: Sequence[Mapping[str, Scored]]) -> Iterator[Metric]:
+    """Of `compact` beside either vanilla over all captures, as the bars are stated."""
+    smaller, loss = BARS["compact"]
+    for of, (name, _) in VANILLA.items():
+        ratios = [p[name].num_bytes / p["compact"].num_bytes for p in captures]
+        losses = [p[name].psnr - p["compact"].psnr for p in captures]
+        title = f"{label}mean of {len(captures)} captures: compact beside {of}"
+        yield Metric(f"{title}: smaller", fmean(ratios), "x", "higher", 0.05, smaller)
+        yield Metric(f"{title}: loss", fmean(losses), "dB", "lower", 0.5, loss)
 
 
 def psnr_at(rows: Sequence[Scored], num_bytes: float) -> float | None:

@@ -6,9 +6,12 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from splats.compact.high_rates import HighRatesConfig
+from splats.training.config import SplatsConfig
 
 from .command import CHECKOUT, command_line, fieldwright
 from .kept import source_digest
@@ -22,6 +25,18 @@ BARS = {
     "compact": (60.0, 0.3),
 }
 """By what it is called: how much smaller than vanilla a file shall be, at which loss in dB."""
+_HIGHER_RATES = tuple(
+    word
+    for field in fields(HighRatesConfig)
+    if field.default != getattr(SplatsConfig, field.name)
+    for word in (f"--{field.name.replace('_', '-')}", field.default)
+)
+VANILLA = {
+    "vanilla": ("vanilla PLY", ()),
+    "vanilla at higher rates": ("vanilla PLY at higher rates", _HIGHER_RATES),
+}
+"""What others are compared with: plain splats, and the same at the learning rates of the compact
+methods; name of the file, and flags."""
 CACHE = CHECKOUT / "build" / "compact-suite"
 """Finished trainings by settings and source; delete it to start again."""
 _SOURCES = ("captures", "runs", "splats", "vq", "native", "scripts")

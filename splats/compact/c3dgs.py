@@ -23,6 +23,7 @@ from vq.quantizers import ResidualQuantizer, VectorQuantizer
 
 from ..gaussians import Gaussians
 from ..hash_grid import HashGridLayout
+from ..rasterizer.backend import ALPHA_THRESHOLD
 from ..training.method import SplatsMethod
 from ..training.parameters import Parameters
 from ..training.parametrization import Attributes, Pinhole
@@ -180,14 +181,13 @@ class C3dgsParametrization:
 
     def gaussians(self, params: Parameters) -> Gaussians:
         """The scene with its color as harmonics of degree 3."""
-        shown = self.model(params).geometry
-        colors = self.field.baked(self._places(shown.means))
-        return replace(shown, sh0=shown.sh0 + colors[:, :1], shN=colors[:, 1:])
+        return self.model(params).baked()
 
     @torch.no_grad()
     def model(self, params: Parameters) -> C3dgsModel:
-        """What is on, as the file will decode it, in the frame of the capture."""
-        values = params.detached()[masks.is_on(params)]
+        """What is on and can be seen, as the file will decode it, in the frame of the capture."""
+        seen = params["logit_opacities"].detach().sigmoid() >= ALPHA_THRESHOLD
+        values = params.detached()[masks.is_on(params) & seen]
         if not self.config.base_colors:
             values = replace(values, sh0=torch.zeros_like(values.sh0))
         geometry = Geometry(values)

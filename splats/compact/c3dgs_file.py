@@ -3,9 +3,10 @@
 Arrays: `positions` [N, 3], 16-bit places in the field's frame, each coordinate contracted;
 `opacities` [N], before the sigmoid; `colors` [N, 3], coefficients of degree 0 that the field's are
 added to, absent where it holds all of the color; `indices` [N, 2 S] into `scale_codes` [S, K, 3]
-(of the log scales) and `quat_codes` [S, K, 4], or their bits side by side; `grid` [E, F];
-`weights`, the network's matrices one after the other. Properties say the rest, `harmonics` that
-the network gives those of a place; where it is missing, the direction enters the network.
+(of the log scales) and `quat_codes` [S, K, 4], or all their bits side by side, in older files with
+each row filled up to whole bytes; `grid` [E, F]; `weights`, the network's matrices one after the
+other. Properties say the rest, `harmonics` that the network gives those of a place; where it is
+missing, the direction enters the network.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from vq.entropy.rans import RansCodec
 from ..formats.contract import HOUSE_FRAME, FileSummary, FormatError
 from ..gaussians import Gaussians
 from ..hash_grid import HashGridLayout
+from ..sh import rotate_sh
 from .color_field import HARMONICS_DEGREE, ColorField
 from .rounding import LOGIT_ORIGIN, LOGIT_STEP, logit_steps
 
@@ -86,6 +88,13 @@ class C3dgsModel:
     def places(self) -> Float[Tensor, "N 3"]:
         """The centers in the frame of the field."""
         return self.T_scene_field.inverse().apply(self.geometry.means)
+
+    def baked(self) -> Gaussians:
+        """The scene with its color as harmonics of degree 3, which no field is needed for."""
+        colors = self.field.baked(self.places())
+        # The field's directions are those of its own frame.
+        turned = rotate_sh(colors[:, 1:], self.T_scene_field.rotation)
+        return replace(self.geometry, sh0=self.geometry.sh0 + colors[:, :1], shN=turned)
 
 
 def sum_of_codes(
@@ -211,15 +220,24 @@ def _halves(writer: AssetWriter, name: str, values: NDArray[np.float32]) -> Node
 
 
 def _packed(indices: NDArray[np.uint8], codes: int) -> NDArray[np.uint8]:
-    """Rows of bits: ceil(log2 K) for each index, most significant first."""
-    bits = np.unpackbits(indices[..., None], axis=-1)[..., -_width(codes) :]
-    return np.packbits(bits.reshape(len(indices), -1), axis=1)
+    """All bits in a row: ceil(log2 K) for each index, most significant first."""
+    return np.packbits(np.unpackbits(indices[..., None], axis=-1)[..., -_width(codes) :])
 
 
-def _unpacked(rows: NDArray[np.uint8], codes: int, count: int) -> NDArray[np.uint8]:
+def _unpacked(
+    packed: NDArray[np.uint8], codes: int, shape: tuple[int, int], path: Path
+) -> NDArray[np.uint8]:
     width = _width(codes)
-    bits = np.unpackbits(rows, axis=1, count=count * width).reshape(len(rows), count, width)
-    return (bits.astype(np.int64) @ (1 << np.arange(width)[::-1])).astype(np.uint8)
+    row = shape[1] * width
+    size = -(-shape[0] * row // 8)
+    if packed.ndim == 2 and packed.shape == (shape[0], -(-row // 8)):
+        bits = np.unpackbits(packed, axis=1, count=row)
+    elif packed.shape == (size,):
+        bits = np.unpackbits(packed, count=shape[0] * row)
+    else:
+        problem = f"expected {size} bytes, got {list(packed.shape)}."
+        raise FormatError(path, problem, field="indices")
+    return (bits.reshape(*shape, width) @ (1 << np.arange(width)[::-1])).astype(np.uint8)
 
 
 def _width(codes: int) -> int:
@@ -287,7 +305,7 @@ def _model(asset: Asset, path: Path) -> C3dgsModel:
     layout, hidden = HashGridLayout(**facts["layout"]), int(facts["hidden"])
     indices = arrays["indices"]
     if facts["packed"]:
-        indices = _unpacked(indices, codes, 2 * stages)
+        indices = _unpacked(indices, codes, (count, 2 * stages), path)
     weights = arrays["weights"].astype(np.float32)
     expected = {
         "positions": (count, 3),
@@ -333,12 +351,7 @@ def _base_colors(arrays: Mapping[str, NDArray[Any]], count: int) -> Float[Tensor
 def baked(path: Path) -> tuple[Gaussians, bool]:
     """The Gaussians of a file with their color as harmonics, and whether it is antialiased."""
     model, antialiased = read(path)
-    # The field's directions are those of its own frame; the harmonics turn with the scene.
-    in_field = model.T_scene_field.inverse()
-    geometry = model.geometry.transformed(in_field)
-    colors = model.field.baked(model.places())
-    colored = replace(geometry, sh0=geometry.sh0 + colors[:, :1], shN=colors[:, 1:])
-    return colored.transformed(model.T_scene_field), antialiased
+    return model.baked(), antialiased
 
 
 @torch.no_grad()

@@ -16,12 +16,13 @@ from captures import Cameras, Channel, RenderOutput
 
 from ..gaussians import Gaussians
 from ..rasterizer import rasterization
-from .c3dgs_file import C3dgsModel, baked, read
+from .c3dgs_file import C3dgsModel, read
 
 
 @dataclass(frozen=True)
 class C3dgsScene:
-    """Gaussians colored by their field for every camera; a `captures.Renderable`."""
+    """Gaussians colored by their field, for every camera where its direction enters the network; a
+    `captures.Renderable`."""
 
     model: C3dgsModel
     """On the device that renders."""
@@ -43,18 +44,10 @@ class C3dgsScene:
         field = sum(value.nbytes for value in self.model.field.parameters())
         return self.model.geometry.num_bytes + field
 
-    @property
+    @cached_property
     def gaussians(self) -> Gaussians:
         """The scene with its color as harmonics, for what knows nothing else."""
-        return self._baked
-
-    @cached_property
-    def _baked(self) -> Gaussians:
-        if self.path is not None:
-            return baked(self.path)[0]
-        colors = self.model.field.baked(self.model.places())
-        geometry = self.model.geometry
-        return replace(geometry, sh0=geometry.sh0 + colors[:, :1], shN=colors[:, 1:])
+        return self.model.baked()
 
     def bounds(self) -> Float[Tensor, "2 3"]:
         """Corners of the box that holds the central 98 % of the means on each axis, world units."""
@@ -69,8 +62,11 @@ class C3dgsScene:
         background: Float[Tensor, "3"] | None = None,
     ) -> RenderOutput:
         """Images from `cameras` over `background` (black when None)."""
-        from ..scene import near_plane
+        from ..scene import SplatScene, near_plane
 
+        if self.model.field.harmonics:
+            same = SplatScene(self.gaussians, self.antialiased)
+            return same.render(cameras, channels=channels, background=background)
         geometry = self.model.geometry
         means = geometry.means
         with_depth = "depth" in channels

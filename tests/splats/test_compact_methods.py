@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from captures import Capture, View, psnr
 from fields.scene_files import open_scene
 from splats import formats
-from splats.compact import masks
+from splats.compact import c3dgs, c3dgs_file, masks
 from splats.compact.c3dgs import C3dgsConfig, C3dgsMethod
 from splats.compact.c3dgs_file import KIND, read
 from splats.compact.c3dgs_scene import C3dgsScene
@@ -28,6 +29,7 @@ from splats.compact.visibility import may_show
 from splats.gaussians import Gaussians
 from splats.rasterizer import rasterization
 from splats.scene import SplatScene
+from splats.sh import sh_basis
 from splats.training.method import SplatsMethod
 from splats.training.optimizer import SelectiveAdam
 from splats.training.parameters import Parameters
@@ -147,8 +149,46 @@ def test_plain_file_holds_what_was_trained(capture: Capture, name: str, tmp_path
     with open_asset(tmp_path / "plain.fwa") as asset:
         assert asset.header.kind == KIND
         assert ("colors" in asset.sections) == (name == "c3dgs") == bool(expected.sh0.any())
-        bits = math.ceil(2 * 3 * 6 / 8) * len(found.geometry)  # 6 indices of 6 bits each
-        assert asset.sections["indices"] - bits < 64
+        size = math.ceil(2 * 3 * 6 * len(found.geometry) / 8)  # 6 indices of 6 bits each
+        assert asset.sections["indices"] - size < 64
+
+
+def test_plain_file_with_rows_of_whole_bytes_is_read_as_before(
+    capture: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainee = trained("c3dgs", capture, stages=3, codes=32)  # 30 bits a row
+    now = formats.load(trainee.save_scene(tmp_path / "scene.ply").with_name("plain.fwa"))
+
+    def padded(indices: np.ndarray, codes: int) -> np.ndarray:
+        bits = np.unpackbits(indices[..., None], axis=-1)[..., -5:]
+        return np.packbits(bits.reshape(len(indices), -1), axis=1)
+
+    monkeypatch.setattr(c3dgs_file, "_packed", padded)
+    (tmp_path / "before").mkdir()
+    file = trainee.save_scene(tmp_path / "before" / "scene.ply").with_name("plain.fwa")
+    assert file.stat().st_size > (tmp_path / "plain.fwa").stat().st_size
+    then = formats.load(file)
+    assert torch.equal(now.log_scales, then.log_scales) and torch.equal(now.quats, then.quats)
+
+    monkeypatch.setattr(c3dgs_file, "_packed", lambda *_: padded(*_)[:, :3])
+    with pytest.raises(ValueError, match="indices"):
+        formats.load(trainee.save_scene(tmp_path / "scene.ply").with_name("plain.fwa"))
+
+
+def test_what_no_picture_shows_is_left_out(
+    capture: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainee = trained("c3dgs", capture)
+    assert isinstance(trainee, C3dgsMethod)
+    with torch.no_grad():
+        trainee.params["logit_opacities"][::4] = math.log(1 / 254) - 1e-3
+    fewer = trainee.renderable()
+    monkeypatch.setattr(c3dgs, "ALPHA_THRESHOLD", 0.0)
+    everything = trainee.renderable()
+    assert 0 < len(fewer.gaussians) <= 0.8 * len(everything.gaussians)
+    for index in range(4):
+        camera = capture.cameras[index]
+        assert torch.equal(image(fewer, camera), image(everything, camera))
 
 
 @pytest.mark.parametrize(
@@ -184,9 +224,20 @@ def test_color_field_becomes_harmonics_that_any_format_holds(
     assert isinstance(own, C3dgsScene) and isinstance(ply, SplatScene)
     assert ply.gaussians.sh_degree == 3
     # Harmonics of the network are the file's; one that the direction enters is more than degree 3.
-    least = 60 if trainee.parametrization.field.harmonics else 35
+    harmonics = trainee.parametrization.field.harmonics
     for index in range(8):
-        assert psnr(image(ply, moved[index]), image(own, moved[index])) > least
+        same = psnr(image(ply, moved[index]), image(own, moved[index]))
+        assert same > (60 if harmonics else 35)
+    model = own.model
+    directions = normalize(torch.randn(len(model.geometry), 3), dim=1)
+    turn = model.T_scene_field.rotation.float()
+    assert not torch.allclose(turn, torch.eye(3), atol=0.1)
+    seen = model.geometry.sh0[:, 0] + model.field(model.places(), directions @ turn)
+    basis = sh_basis(3, directions)
+    baked = model.baked()
+    values = torch.cat([baked.sh0, baked.shN], dim=1)
+    found = torch.einsum("nkc,nk->nc", values, basis / basis[:, :1])
+    assert (found - seen).abs().max() < (1e-4 if harmonics else 0.3)
 
 
 def test_rates_of_centers_follow_the_pixel_or_the_cameras(capture: Capture) -> None:
