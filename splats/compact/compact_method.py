@@ -181,7 +181,9 @@ class CompactMethod(SplatsMethod):
         self.parametrization.begin(self.params, self.optimizer, allocation.precision)
         self.parametrization.calibrate(len(data))
 
-    def _compressor(self, gaussians: Gaussians, precision: Precision | None = None) -> Compressor:
+    def _compressor(
+        self, gaussians: Gaussians, precision: Precision | None = None, *, keeps_grids: bool = False
+    ) -> Compressor:
         """Judges by photos' cameras; files come out in the frame of the source."""
         gaussians = Gaussians(*(x.cpu().clone() for x in vars(gaussians).values()))
         scene = SplatScene(gaussians, self.config.antialiased)
@@ -197,6 +199,7 @@ class CompactMethod(SplatsMethod):
             photo_error=photo_error(scene, self.capture, compared, cameras),
             to_file=self.capture.T_source_capture,
             fixed=precision,
+            keeps_grids=keeps_grids,
             removes=False,  # `prune_at` has come and gone
         )
 
@@ -209,7 +212,7 @@ class CompactMethod(SplatsMethod):
             return super().save_scene(path)
         path = path.with_suffix(".fwa")
         gaussians = self.parametrization.unrounded_harmonics(self.params)
-        compressor = self._compressor(gaussians, precision)
+        compressor = self._compressor(gaussians, precision, keeps_grids=True)
         written = compressor.write(path, Goal(target_bytes=self.config.target_size))
         estimate = self.parametrization.estimated_bytes or math.nan
         logger.info(

@@ -52,6 +52,8 @@ _NEAR, _NEAR_LARGE = 0.97, 0.8
 """Share of an allowed error with which a search is content; of large scenes a sample is seen only.
 """
 _CODED_HARMONICS = 0.7  # of their entropy, thanks to contexts
+_COARSER_HARMONICS, _FINER_HARMONICS = 1.4, 4.0
+"""Factors on the step of the harmonics by which they alone bring a scene on grids to a size."""
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +115,9 @@ class Compressor:
     """What the files say about where the scene comes from."""
     fixed: Precision | None = None
     """Grids, in units of the file, that the scene lies on already; None measures what is best."""
+    keeps_grids: bool = False
+    """Whether harmonics alone bring a scene on `fixed` grids to a size where they can: they are on
+    no grid yet, while all else would be rounded once more."""
     removes: bool = True
     """Whether Gaussians that are not worth their bits are left out."""
     graded: bool = True
@@ -137,13 +142,19 @@ class Compressor:
         return self._tradeoff
 
     def allocation(self, price: float) -> Allocation:
-        """The best allocation at a price; of a scene on fixed grids, those grids refined by it."""
+        """The best allocation at a price; of a scene on fixed grids, those grids changed by it."""
         if self.fixed is not None:
-            return Allocation(self.fixed.finer(1 / price), torch.arange(len(self.gaussians)))
+            return Allocation(self._changed(self.fixed, price), torch.arange(len(self.gaussians)))
         found = self.tradeoff.at(price)
         if self.to_file is None:
             return found
         return replace(found, precision=found.precision.moved(self.to_file.scale))
+
+    def _changed(self, grids: Precision, price: float) -> Precision:
+        own = 1.0
+        if self.keeps_grids and self.gaussians.shN.numel():
+            own = min(max(price, 1 / _FINER_HARMONICS), _COARSER_HARMONICS)
+        return grids.finer(own / price).with_step("harmonics", grids.harmonics * price)
 
     def allocation_for_loss(self, loss: float) -> Allocation:
         """The cheapest allocation that loses at most `loss` dB against photos."""
