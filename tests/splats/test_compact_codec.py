@@ -436,7 +436,7 @@ def test_a_compact_run_writes_what_it_showed(capture: Capture, tmp_path: Path) -
 def test_a_trained_scene_keeps_its_grids_at_other_sizes(
     capture: Capture, tmp_path: Path, share: float
 ) -> None:
-    """Rounding once more would cost what training has made up for; harmonics are not rounded yet."""
+    """Rounding once more would cost what training made up for; harmonics are not rounded yet."""
     trainee = method(capture, target_size=4_000)
     for step in range(60):
         trainee.step(step, step / 60)
