@@ -23,7 +23,7 @@ from .compact_config import CompactConfig
 from .compact_parametrization import QuantizedActivation
 from .compress import Compressor, Goal
 from .contribution import blending_weights, contributing, halved, removal_errors
-from .judge import Judge, photo_error
+from .judge import Judge, error_of_loss, photo_error
 from .precision import Precision
 
 _JUDGED_VIEWS, _COMPARED_VIEWS = 2, 8
@@ -32,12 +32,14 @@ _WEIGHED_VIEWS, _ORDERED_VIEWS = 200, 16
 """Views by which Gaussians are left out, and by which those of a file's first layer are chosen."""
 _DEFAULT_QUALITY = 0.3
 _BITS_PER_GAUSSIAN = 60
-"""What a Gaussian takes in a file, roughly: decides how many a target size is spent on."""
+"""What a Gaussian takes in a file, roughly: decides how many grow for a target size."""
 _LEAST_IDLE, _MOST_IDLE = 0.003, 0.12
 """Shares of the blending weight that are left out: below, Gaussians hardly paint at all; above,
 those that stay cannot make up for the others."""
 _IDLE_PER_DECIBEL = 0.2
-"""What is left out, by the decibels that rounding may cost."""
+"""What is left out, by the decibels that rounding may cost: so much of each is in balance."""
+_LOSSES, _HALVINGS = (1e-3, 30.0), 20
+"""Decibels among which that balance is looked for, and how often their range is halved."""
 _GROWN = 3
 """Gaussians that grow for each that a target size pays for."""
 _LATER_SAVING = 0.97
@@ -130,13 +132,28 @@ class CompactMethod(SplatsMethod):
         self.params.keep(kept.to(self.device), self.optimizer)
 
     def _kept_count(self, weights: Tensor) -> int:
-        """As `idle_share` says, or as many as the target size pays for within what may idle."""
+        """As `idle_share` says, or as many as the target size pays for: leaving out and rounding
+        cost as much beside each other as they do for a quality."""
         target = self.config.target_size
         if self.config.idle_share is not None:
             return len(contributing(weights, idle_share=self.config.idle_share))
         assert target is not None
-        most, least = (len(contributing(weights, idle_share=x)) for x in (_LEAST_IDLE, _MOST_IDLE))
-        return min(max(_paid(target), least), most)
+        # Steps of one size for all are measured in half the time, and only bits are asked for.
+        compressor = self._compressor(self.params.detached(), graded=False)
+        error, tradeoff = compressor.photo_error, compressor.tradeoff
+
+        def count(loss: float) -> int:
+            return len(contributing(weights, idle_share=_idle_share(loss)))
+
+        def size(loss: float) -> float:
+            bits = tradeoff.bits_at_error(error_of_loss(loss, error=error))
+            return count(loss) * bits / len(weights) / 8
+
+        low, high = _LOSSES
+        for _ in range(_HALVINGS):
+            middle = math.sqrt(low * high)
+            low, high = (middle, high) if size(middle) > target / _LATER_SAVING else (low, middle)
+        return count(high)
 
     def _begin_rounding(self) -> None:
         compressor = self._compressor(self.params.detached())
@@ -182,7 +199,12 @@ class CompactMethod(SplatsMethod):
         self.parametrization.calibrate(len(data))
 
     def _compressor(
-        self, gaussians: Gaussians, precision: Precision | None = None, *, keeps_grids: bool = False
+        self,
+        gaussians: Gaussians,
+        precision: Precision | None = None,
+        *,
+        keeps_grids: bool = False,
+        graded: bool = True,
     ) -> Compressor:
         """Judges by photos' cameras; files come out in the frame of the source."""
         gaussians = Gaussians(*(x.cpu().clone() for x in vars(gaussians).values()))
@@ -200,7 +222,8 @@ class CompactMethod(SplatsMethod):
             to_file=self.capture.T_source_capture,
             fixed=precision,
             keeps_grids=keeps_grids,
-            removes=False,  # `prune_at` has come and gone
+            removes=False,  # but at `prune_at`
+            graded=graded,
         )
 
     # ------------------------------------------------------------------- what a run asks for
@@ -236,26 +259,24 @@ class CompactMethod(SplatsMethod):
 
 
 def _for_size(config: CompactConfig, capture: Capture) -> CompactConfig:
-    """With a few times as many Gaussians as the target size pays for."""
+    """With a few times as many Gaussians as a target size pays for, roughly."""
     assert config.target_size is not None
     if config.max_gaussians is not None:
         return config
-    grown = min(most_gaussians(config, capture), _GROWN * _paid(config.target_size))
-    return replace(config, max_gaussians=max(1000, grown))
-
-
-def _paid(target_size: int) -> int:
-    """About how many Gaussians are best in so many bytes."""
-    return round(8 * target_size / _BITS_PER_GAUSSIAN)
+    grown = _GROWN * round(8 * config.target_size / _BITS_PER_GAUSSIAN)
+    return replace(config, max_gaussians=max(1000, min(most_gaussians(config, capture), grown)))
 
 
 def _for_quality(config: CompactConfig) -> CompactConfig:
     """With what it leaves open filled in."""
     quality = config.quality or _DEFAULT_QUALITY
-    idle = config.idle_share
-    if idle is None:
-        idle = min(max(_IDLE_PER_DECIBEL * quality, _LEAST_IDLE), _MOST_IDLE)
+    idle = _idle_share(quality) if config.idle_share is None else config.idle_share
     return replace(config, quality=quality, idle_share=idle)
+
+
+def _idle_share(loss: float) -> float:
+    """Of the blending weight, that goes where rounding costs so many decibels."""
+    return min(max(_IDLE_PER_DECIBEL * loss, _LEAST_IDLE), _MOST_IDLE)
 
 
 def _spread(indices: tuple[int, ...], count: int) -> list[int]:

@@ -134,6 +134,10 @@ class Tradeoff:
         found = sum(curve.bits_at(getattr(precision, name)) for name, curve in self.curves.items())
         return max(found - refund, float(count))
 
+    def bits_at_error(self, error: float) -> float:
+        """`bits` where the attributes' errors add up to about `error`, and nothing is left out."""
+        return self.bits(self.at(self.first_price(error)).precision)
+
     def first_price(self, error: float) -> float:
         """Where the errors of all attributes add up to about `error`."""
         share = sum(c.slope / (c.exponent * math.log(2)) for c in self.curves.values())
