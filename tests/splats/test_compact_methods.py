@@ -229,7 +229,8 @@ def test_color_field_becomes_harmonics_that_any_format_holds(
         same = psnr(image(ply, moved[index]), image(own, moved[index]))
         assert same > (60 if harmonics else 35)
     model = own.model
-    directions = normalize(torch.randn(len(model.geometry), 3), dim=1)
+    generator = torch.Generator().manual_seed(0)
+    directions = normalize(torch.randn(len(model.geometry), 3, generator=generator), dim=1)
     turn = model.T_scene_field.rotation.float()
     assert not torch.allclose(turn, torch.eye(3), atol=0.1)
     seen = model.geometry.sh0[:, 0] + model.field(model.places(), directions @ turn)
@@ -237,7 +238,8 @@ def test_color_field_becomes_harmonics_that_any_format_holds(
     baked = model.baked()
     values = torch.cat([baked.sh0, baked.shN], dim=1)
     found = torch.einsum("nkc,nk->nc", values, basis / basis[:, :1])
-    assert (found - seen).abs().max() < (1e-4 if harmonics else 0.3)
+    variation = (seen - seen.mean()).norm()
+    assert (found - seen).norm() < (1e-6 if harmonics else 0.3) * variation
 
 
 def test_rates_of_centers_follow_the_pixel_or_the_cameras(capture: Capture) -> None:
