@@ -31,8 +31,6 @@ _JUDGED_VIEWS, _COMPARED_VIEWS = 2, 8
 _WEIGHED_VIEWS, _ORDERED_VIEWS = 200, 16
 """Views by which Gaussians are left out, and by which those of a file's first layer are chosen."""
 _DEFAULT_QUALITY = 0.3
-_BITS_PER_GAUSSIAN = 60
-"""What a Gaussian takes in a file, roughly: decides how many grow for a target size."""
 _LEAST_IDLE, _MOST_IDLE = 0.003, 0.12
 """Shares of the blending weight that are left out: below, Gaussians hardly paint at all; above,
 those that stay cannot make up for the others."""
@@ -40,8 +38,8 @@ _IDLE_PER_DECIBEL = 0.2
 """What is left out, by the decibels that rounding may cost: so much of each is in balance."""
 _LOSSES, _HALVINGS = (1e-3, 30.0), 20
 """Decibels among which that balance is looked for, and how often their range is halved."""
-_GROWN = 3
-"""Gaussians that grow for each that a target size pays for."""
+_GROWN_PER_BYTE = 0.4
+"""Gaussians that grow for a target size: about three for each that it has room for."""
 _LATER_SAVING = 0.97
 """Size at the end over size when rounding begins, roughly: what training makes cheaper."""
 _RATES_ON_GRIDS = 2.0, 0.6
@@ -138,7 +136,7 @@ class CompactMethod(SplatsMethod):
         if self.config.idle_share is not None:
             return len(contributing(weights, idle_share=self.config.idle_share))
         assert target is not None
-        # Steps of one size for all are measured in half the time, and only bits are asked for.
+        # Ungraded is measured in half the time, and only bits are asked for.
         compressor = self._compressor(self.params.detached(), graded=False)
         error, tradeoff = compressor.photo_error, compressor.tradeoff
 
@@ -259,11 +257,11 @@ class CompactMethod(SplatsMethod):
 
 
 def _for_size(config: CompactConfig, capture: Capture) -> CompactConfig:
-    """With a few times as many Gaussians as a target size pays for, roughly."""
+    """With a few times as many Gaussians as its target size pays for."""
     assert config.target_size is not None
     if config.max_gaussians is not None:
         return config
-    grown = _GROWN * round(8 * config.target_size / _BITS_PER_GAUSSIAN)
+    grown = round(_GROWN_PER_BYTE * config.target_size)
     return replace(config, max_gaussians=max(1000, min(most_gaussians(config, capture), grown)))
 
 
