@@ -26,8 +26,8 @@ class CompactConfig(HighRatesConfig):
     """When Gaussians that pictures miss least are left out."""
     idle_share: float | None = None
     """As many Gaussians are left out as hold this share of all blending weight, so that their bits
-    make the others finer. None takes 0.2 times `quality`, or leaves as many as `target_size` has
-    room for; 0.003 to 0.12 in either case."""
+    make the others finer. None takes 2/3 of `quality` squared, or leaves as many as `target_size`
+    has room for; 0.003 to 0.12 in either case."""
     quantize_from: float = 0.85
     """When all attributes are rounded to the grids of the file; the rest of the training adapts to
     them."""

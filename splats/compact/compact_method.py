@@ -34,8 +34,9 @@ _DEFAULT_QUALITY = 0.3
 _LEAST_IDLE, _MOST_IDLE = 0.003, 0.12
 """Shares of the blending weight that are left out: below, Gaussians hardly paint at all; above,
 those that stay cannot make up for the others."""
-_IDLE_PER_DECIBEL = 0.2
-"""What is left out, by the decibels that rounding may cost: so much of each is in balance."""
+_IDLE_PER_SQUARE = 2 / 3
+"""What is left out, by the square of the decibels that rounding may cost: so much of each is in
+balance."""
 _LOSSES, _HALVINGS = (1e-3, 30.0), 20
 """Decibels among which that balance is looked for, and how often their range is halved."""
 _GROWN_PER_BYTE = 0.4
@@ -274,7 +275,7 @@ def _for_quality(config: CompactConfig) -> CompactConfig:
 
 def _idle_share(loss: float) -> float:
     """Of the blending weight, that goes where rounding costs so many decibels."""
-    return min(max(_IDLE_PER_DECIBEL * loss, _LEAST_IDLE), _MOST_IDLE)
+    return min(max(_IDLE_PER_SQUARE * loss**2, _LEAST_IDLE), _MOST_IDLE)
 
 
 def _spread(indices: tuple[int, ...], count: int) -> list[int]:
