@@ -75,7 +75,7 @@ def draw(points: Points, path: Path = CHECKOUT / "docs" / "images" / "compact.pn
     for panel in list(panels.flat)[len(points) :]:
         panel.set_visible(False)
     handles, labels = panels.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2 * columns + 1)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2 * columns)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
