@@ -9,9 +9,7 @@ from pathlib import Path
 
 from splats.compact.compress import Compressor, Goal
 from splats.compact.judge import Judge, decibels, error_of_loss, judge_without_photos
-from splats.formats import FormatError, InMemory, find_format, load
-from splats.formats.fwa import FwaFormat
-from splats.gaussians import Gaussians
+from splats.formats import InMemory, collect, find_format, load, open_source
 from splats.scene import SplatScene
 from vq.asset import open_asset
 
@@ -23,6 +21,7 @@ from .synthetic_splats import synthetic_scene
 RIVALS = {"SPZ v4": ("rival.spz", 1.7), "SOG": ("rival.sog", 1.5)}
 """File and how much smaller an asset of equal renders shall be."""
 PREFIXES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+_LAYERS = 4
 _COUNT = 1_000_000
 _ENCODE_SECONDS, _DECODE_SECONDS = 15.0, 2.0
 
@@ -49,7 +48,7 @@ def _beside_rivals(name: str, compressor: Compressor, folder: Path) -> Iterator[
         yield Metric(f"{name} as {rival}: size", theirs.stat().st_size, "B")
         yield Metric(f"{name} as {rival}: render PSNR", decibels(error), "dB")
         ours = folder / "ours.fwa"
-        ours.write_bytes(compressor.fit_error(error, Goal(progressive=False))[0])
+        ours.write_bytes(compressor.fit_error(error, Goal(layers=1))[0])
         size, reached = ours.stat().st_size, compressor.judge.error(load(ours))
         label = f"{name} compressed to renders like {rival}"
         yield Metric(f"{label}: size", size, "B", "lower", 0.05)
@@ -70,25 +69,22 @@ def _at_losses(name: str, compressor: Compressor, folder: Path) -> Iterator[Metr
         yield Metric(f"{label}: render PSNR", psnr, "dB", "higher", 0.01)
         wanted = decibels(error_of_loss(loss, error=compressor.photo_error))
         yield Metric(f"{label}: render PSNR asked for", wanted, "dB")
-    yield from _prefixes(f"{name} compressed by 0.1 dB", folder / "0.1.fwa", compressor.judge)
+    path = folder / "layers.fwa"
+    written = compressor.write(path, Goal(loss=0.1, layers=_LAYERS))
+    label = f"{name} compressed by 0.1 dB in {_LAYERS} layers"
+    bits = 8 * written.num_bytes / len(compressor.gaussians)
+    yield Metric(f"{label}: bits per Gaussian", bits, "bit", "lower", 0.05)
+    yield from _prefixes(label, path, compressor.judge)
 
 
 def _prefixes(label: str, path: Path, judge: Judge) -> Iterator[Metric]:
     """Render PSNR of the beginning of a file."""
     with open_asset(path) as asset:
         sizes = list(asset.sizes.values())
-    whole = path.read_bytes()
-    first = (sum(sizes[:2]) + 16) / len(whole)
+    first = (sum(sizes[:2]) + 16) / sum(sizes)
     yield Metric(f"{label}: share of the file that shows all", first, "of it", "lower", 0.1, 0.1)
-    cut = path.with_name("prefix.fwa")
     for share in PREFIXES:
-        cut.write_bytes(whole[: round(share * len(whole))])
-        try:
-            source = FwaFormat().open_prefix(cut)
-            shown = Gaussians(*vars(next(iter(source.chunks(source.num_primitives)))).values())
-            psnr = decibels(judge.error(shown))
-        except FormatError:
-            psnr = 0.0
+        psnr = decibels(judge.error(collect(open_source(path, first=share))))
         yield Metric(f"{label}: render PSNR of the first {share:.0%}", psnr, "dB", "higher", 0.05)
 
 

@@ -29,7 +29,7 @@ def scene_kind(file: Path) -> str | None:
         with file.open("rb") as opened:
             start = opened.read(len(MAGIC))
         if start == MAGIC:
-            with open_asset(file) as asset:
+            with open_asset(file, allow_prefix=True) as asset:  # whose opener may refuse it
                 return asset.header.kind
     if is_mesh_file(file):
         return MESH

@@ -62,8 +62,9 @@ class Compress(Common):
     fast: bool | None = None
     """Code without contexts: larger, several times as quick; None does so above 250,000 Gaussians.
     """
-    progressive: bool = True
-    """Begin the file with the Gaussians that tell most."""
+    layers: int = 2
+    """In how many parts the Gaussians come, the most telling first, 1 to 8. The first is within a
+    tenth of the file and shows all of the scene; more parts take a few percent more."""
     overwrite: bool = False
     """Replace an existing output."""
 
@@ -76,7 +77,7 @@ def run(config: Compress) -> dict[str, Any]:
         )
     if config.refine_steps < 0:
         raise ValueError(f"`--refine-steps` must not be negative, got {config.refine_steps}.")
-    goal = Goal(config.target_size, config.quality, config.fast, config.progressive)
+    goal = Goal(config.target_size, config.quality, config.fast, config.layers)
     refuse_existing(config.output, overwrite=config.overwrite)
     path = scene_file(config.source) if (config.source / "config.json").is_file() else config.source
     kind = scene_kind(path)

@@ -67,6 +67,9 @@ class Convert(Common):
     """Change of unit such as mm:m, or a factor on all lengths; after --transform."""
     frame: str | None = None
     """Directions of +X +Y +Z in the source, such as RUB, where its file is silent or wrong."""
+    first: float | None = None
+    """Of an asset (.fwa): what its first share of bytes shows, such as 0.1, while the rest arrives;
+    1 takes what there is of one that was cut off."""
     option: tuple[str, ...] = ()
     """Settings of the target format, each as NAME=VALUE."""
     data: Path | None = None
@@ -114,6 +117,7 @@ def run(config: Convert) -> dict[str, Any]:
         config.output,
         to=config.to,
         frame=config.frame,
+        first=config.first,
         edits=Edits(
             sh_degree=config.sh_degree,
             crop=None if config.crop is None else torch.tensor(config.crop).view(2, 3),
@@ -133,7 +137,7 @@ def run(config: Convert) -> dict[str, Any]:
 
 def _across(config: Convert, target: Kind) -> dict[str, Any]:
     """Convert between representations, print the loss report; returns the `--json` summary."""
-    for name in ("sh_degree", "max_gaussians", "transform", "units", "frame"):
+    for name in ("sh_degree", "max_gaussians", "transform", "units", "frame", "first"):
         if getattr(config, name) is not None:
             raise ValueError(
                 f"`--{name.replace('_', '-')}` applies to splats only; convert to splats first, "

@@ -156,7 +156,7 @@ class CompactMethod(SplatsMethod):
 
     def _begin_rounding(self) -> None:
         compressor = self._compressor(self.params.detached())
-        goal = Goal(progressive=True)
+        goal = Goal()
         if self.config.target_size is not None:
             target = round(self.config.target_size / _LATER_SAVING)
             data, allocation = compressor.fit_bytes(replace(goal, target_bytes=target))

@@ -18,6 +18,7 @@ from .contract import (
     Format,
     FormatError,
     LossReport,
+    Progressive,
     Source,
     refuse_existing,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "FormatError",
     "InMemory",
     "LossReport",
+    "Progressive",
     "Source",
     "Spool",
     "View",
@@ -111,21 +113,31 @@ def find_format(path: Path, *, name: str | None = None, writing: bool = False) -
     )
 
 
-def open_source(path: str | Path, *, frame: str | None = None) -> Source:
+def open_source(
+    path: str | Path, *, frame: str | None = None, first: float | None = None
+) -> Source:
     """The Gaussians in a file or folder of any installed format, read while gone through.
 
     Args:
         path: What to read.
         frame: Axes its numbers are in, where the file does not say or is wrong; None believes it.
+        first: Share of an asset's bytes to look at, in (0, 1]: what shows of it while it arrives.
+            None takes all, and refuses files that were cut off.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: Unknown format or malformed file (`FormatError`).
+        ValueError: Unknown format, malformed file (`FormatError`), or one whose beginning shows
+            nothing.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} is not a file; expected a splat file such as scene.ply.")
-    return declared(find_format(path).open(path), frame)
+    found = find_format(path)
+    if first is None:
+        return declared(found.open(path), frame)
+    if not isinstance(found, Progressive):
+        raise ValueError(f"`first` needs a progressive asset (.fwa), got {path}.")
+    return declared(found.open_prefix(path, first=first), frame)
 
 
 def load(path: str | Path, *, frame: str | None = None) -> Gaussians:

@@ -117,6 +117,19 @@ class LossReport:
 
 
 @runtime_checkable
+class Progressive(Protocol):
+    """A format whose files show something before all of them is there."""
+
+    def open_prefix(self, path: Path, *, first: float) -> Source:
+        """The Gaussians within the share `first`, in (0, 1], of a file's bytes.
+
+        Raises:
+            ValueError: Another share, or a file whose beginning shows nothing (`FormatError`).
+        """
+        ...
+
+
+@runtime_checkable
 class Format(Protocol):
     """One splat file format; a class found through the entry points `fieldwright.formats`."""
 

@@ -100,6 +100,7 @@ def convert(
     *,
     to: str | None = None,
     frame: str | None = None,
+    first: float | None = None,
     edits: Edits | None = None,
     options: Any = None,
     pictures: Pictures | None = None,
@@ -114,6 +115,7 @@ def convert(
         output: Where to; its ending tells the format unless `to` does.
         to: Name of a format, as in `formats()`.
         frame: Axes of `path` where it does not say or is wrong.
+        first: Share of the bytes of an asset to look at, see `open_source`.
         edits: What to keep and how to move it; None changes nothing.
         options: Of the target format's `Options`.
         pictures: How to compare by rendering; None takes the defaults.
@@ -127,7 +129,7 @@ def convert(
     refuse_existing(output, overwrite=overwrite)
     if output.exists() and output.resolve() == path.resolve():
         raise ValueError(f"`output` is the input {path}; choose another name.")
-    original = open_source(path, frame=frame)
+    original = open_source(path, frame=frame, first=first)
     source = edited(original, edits or Edits())
     if source.num_primitives == 0:
         raise ValueError(f"{path}: no Gaussians are left; keep more with other edits.")

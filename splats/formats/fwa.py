@@ -95,10 +95,21 @@ class FwaSource:
     Sections have no rows of their own, so unlike other sources this one holds the scene in memory.
     """
 
-    def __init__(self, path: Path, *, allow_prefix: bool = False) -> None:
+    def __init__(self, path: Path, *, first: float | None = None) -> None:
+        """
+        Args:
+            path: The file.
+            first: Share of its bytes to take, in (0, 1]; the file may be cut off then. None takes a
+                complete file only.
+        """
         self._path = path
         with _as_format_error(path):
-            self._asset = open_asset(path, allow_prefix=allow_prefix)
+            if first is None:
+                self._asset = open_asset(path)
+            else:
+                with path.open("rb") as file:
+                    head = file.read(math.ceil(first * path.stat().st_size))
+                self._asset = open_asset(head, allow_prefix=True)
             try:
                 self._check_header()
             except BaseException:
@@ -246,9 +257,21 @@ class FwaFormat:
             return InMemory(gaussians, antialiased=antialiased)
         return FwaSource(path)
 
-    def open_prefix(self, path: Path) -> FwaSource:
-        """The Gaussians of a file that may be cut off behind its harmonics' beginning."""
-        return FwaSource(path, allow_prefix=True)
+    def open_prefix(self, path: Path, *, first: float = 1.0) -> FwaSource:
+        """What shows of a file while it arrives: the layers within its first bytes.
+
+        Args:
+            path: The file, which may be cut off.
+            first: Share of the bytes that are there, in (0, 1].
+        """
+        if not 0 < first <= 1:
+            raise ValueError(f"`first` must be a share in (0, 1], got {first}.")
+        source = FwaSource(path, first=first)
+        if source.num_primitives == 0 and source.asset.missing:
+            section, *_ = source.asset.missing
+            message = f"a prefix that ends before `{section}` does shows nothing; take more of it."
+            raise FormatError(path, message, field=section)
+        return source
 
     def write(
         self,

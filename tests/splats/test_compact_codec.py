@@ -37,7 +37,7 @@ from splats.compact.judge import (
 )
 from splats.compact.precision import ATTRIBUTES, Precision, rounded
 from splats.compact.refine import Refinement, refine
-from splats.formats import FormatError, load
+from splats.formats import FormatError, collect, load, open_source
 from splats.formats.fwa import FwaFormat
 from splats.formats.fwa_grading import Grading
 from splats.formats.fwa_quantization import quantize
@@ -244,28 +244,40 @@ def test_a_target_that_nothing_fits_is_refused(compressor: Compressor, tmp_path:
     assert not (tmp_path / "a.fwa").exists()
     with pytest.raises(ValueError, match="not both"):
         Goal(target_bytes=10_000, loss=0.1)
+    with pytest.raises(ValueError, match="layers"):
+        Goal(layers=0)
 
 
-def test_every_longer_prefix_looks_better(compressor: Compressor, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layers", [2, 4])
+def test_every_longer_prefix_looks_better(
+    compressor: Compressor, tmp_path: Path, layers: int
+) -> None:
     """The whole scene after a tenth of the file, and nothing but improvements from there."""
-    path = compressor.write(tmp_path / "a.fwa", Goal(loss=0.05)).path
+    path = compressor.write(tmp_path / "a.fwa", Goal(loss=0.05, layers=layers)).path
     whole = path.read_bytes()
     with open_asset(path) as asset:
         ends = np.cumsum(list(asset.sizes.values()))
-    assert list(asset.sizes)[1:] == ["set0", "set1", "sh"]
+    assert list(asset.sizes)[1:] == [*(f"set{layer}" for layer in range(layers)), "sh"]
     assert ends[1] < 0.3 * len(whole)  # 3 kB of header weigh on a file of 25 kB
-    errors = []
-    for end in (ends[1] + 8, ends[2] + 8, len(whole)):
-        cut = tmp_path / "cut.fwa"
+    errors, cut = [], tmp_path / "cut.fwa"
+    for end in (*(ends[1:-1] + 8), len(whole)):
         cut.write_bytes(whole[:end])
         source = FwaFormat().open_prefix(cut)
         gaussians = next(iter(source.chunks(source.num_primitives)))
         assert len(gaussians) == source.num_primitives
         errors.append(compressor.judge.error(gaussians))
-    assert errors[0] > errors[1] > errors[2]
+        same = collect(open_source(path, first=end / len(whole)))
+        assert torch.equal(same.log_scales, gaussians.log_scales)
+    assert len(errors) == layers + 1 and errors == sorted(errors, reverse=True)
+    assert len(set(errors)) == len(errors)
+    with pytest.raises(FormatError, match="shows nothing"):
+        open_source(path, first=(ends[0] + 8) / len(whole))
     # Nothing is not a picture of the scene; the first layer is.
     empty = bumpy_ball(1)
     assert errors[0] < 0.35 * compressor.judge.error(empty)
+    if layers > 2:  # bytes grow by about the same factor
+        growth = ends[2:-1] / ends[1:-2]
+        assert growth.min() > 1.3 and growth.max() < 2 * growth.min(), growth
     cut.write_bytes(whole[: ends[1] + 8])
     with pytest.raises(FormatError):
         FwaFormat().open(cut)

@@ -177,6 +177,13 @@ def test_prefixes_are_opened_on_request(tmp_path: Path) -> None:
     cut.write_bytes(data[: end + 10])
     with pytest.raises(FormatError, match="lacks the sections set"):
         next(FwaFormat().open_prefix(cut).chunks())
+    with pytest.raises(FormatError, match="header"):
+        open_source(cut, first=0.01)
+    with pytest.raises(ValueError, match="share in"):
+        open_source(cut, first=1.5)
+    with pytest.raises(ValueError, match="progressive asset"):
+        save(gaussians, tmp_path / "a.ply")
+        open_source(tmp_path / "a.ply", first=0.5)
 
 
 def test_no_file_is_replaced_unasked(tmp_path: Path) -> None:
