@@ -44,7 +44,7 @@ methods: a short one, and what a training takes that names no limit."""
 RIVALS = {
     "c3dgs plain": ("c3dgs", "plain.fwa", ()),
     "c3dgs": ("c3dgs", "scene.fwa", ()),
-    "c3dgs of the paper": ("c3dgs", "scene.fwa", ("--no-base-colors",)),
+    "c3dgs of the paper": ("c3dgs", "scene.fwa", ("--no-base-colors", "--settle", "1")),
     "compact3d": ("compact3d", "scene.fwa", ()),
     "compact3d of the paper": (
         "compact3d",

@@ -38,6 +38,8 @@ from .visibility import may_show
 _FIELD_DROPS = (0.8, 0.93)  # later than the paper's, as fine levels learn when Gaussians rest
 _FIELD_DROP = 0.33
 _WARM_UP = 100 / 30_000
+_SETTLING = ("log_scales", "quats", "sh0")
+"""What `C3dgsConfig.settle` is for."""
 _FINEST_CELLS = 4085
 
 
@@ -75,6 +77,10 @@ class C3dgsConfig(HighRatesConfig):
     quantize_from: float = 0.85
     """Share of the budget after which scales and rotations are quantized while training, earlier
     than the paper's 29/30, which leave fifty of 1500 steps to adapt to the codes."""
+    settle: float = 0.1
+    """Learning rates of scales, rotations and base colors at the end, as a share of those before
+    `quantize_from`, from where they fall, so that codes and Gaussians come to rest; 1 in the paper.
+    Opacities keep theirs, as masks go on to choose."""
     post_process: bool = True
     """Write `scene.fwa` with 8-bit grid and opacities, sorted and entropy coded; `plain.fwa` beside
     it always goes without."""
@@ -88,6 +94,8 @@ class C3dgsConfig(HighRatesConfig):
                 "`stages` must be at least 1 and `codes` 2 to 256, "
                 f"got {self.stages} and {self.codes}."
             )
+        if not 0 < self.settle <= 1:
+            raise ValueError(f"`settle` must be in (0, 1], got {self.settle}.")
 
     def layout(self) -> HashGridLayout:
         """The hash grid for `max_gaussians`."""
@@ -243,6 +251,16 @@ class C3dgsMethod(SplatsMethod):
 
     def _learning_rates(self) -> dict[str, float]:
         return super()._learning_rates() | {masks.NAME: self.config.lr_masks}
+
+    def _set_learning_rates(self, progress: float) -> float:
+        begin = self.config.quantize_from
+        share = max(0.0, (progress - begin) / (1 - begin)) if begin < 1 else 0.0
+        rates = self._learning_rates()
+        groups = self.optimizer.param_groups
+        for group, (name, _) in zip(groups, self.params.items(), strict=True):
+            if name in _SETTLING:
+                group["lr"] = rates[name] * self.config.settle**share
+        return super()._set_learning_rates(progress)
 
     def _step(self, step: int, progress: float) -> dict[str, float | Tensor]:
         if progress >= self.config.prune_from and isinstance(self.strategy, McmcStrategy):

@@ -53,6 +53,9 @@ _SAMPLE = 50_000
 _NEAR, _NEAR_LARGE = 0.97, 0.8
 """Share of an allowed error with which a search is content; of large scenes a sample is seen only.
 """
+_SCALE_SHARES = (1.0, 1.03, 0.97)
+"""Of the scales' step: where scales cross the limits of their grades, many change their steps at
+once, and the error jumps over what is allowed; with another share it does so elsewhere."""
 _CODED_HARMONICS = 0.7  # of their entropy, thanks to contexts
 _COARSER_HARMONICS, _FINER_HARMONICS = 1.4, 4.0
 """Factors on the step of the harmonics by which they alone bring a scene on grids to a size."""
@@ -101,6 +104,16 @@ class Written:
     """Steps, and which Gaussians of the source were kept."""
     seconds: float
     """From Gaussians in memory to the file."""
+
+
+@dataclass(frozen=True)
+class _File:
+    """A candidate."""
+
+    data: bytes
+    allocation: Allocation
+    error: float
+    """Mean squared, of its renders."""
 
 
 @dataclass
@@ -231,7 +244,8 @@ class Compressor:
         parts = order.tensor_split(counts)
         if number not in self._growths:  # they hardly depend on the allocation
             self._growths[number] = tuple(
-                best_growth(self.judge, kept, order[:count], GROWTHS) for count in counts
+                best_growth(self.judge, kept, order[:count].sort().values, GROWTHS)
+                for count in counts
             )
         growths = (*self._growths[number], 1.0)
         return tuple(
@@ -330,14 +344,32 @@ class Compressor:
         near = self.allocation_for_error(wanted)
         if len(near.kept) > CONTEXTS_UNTIL:
             return self.data(near, goal), near
-        files: dict[float, tuple[bytes, Allocation]] = {}
+
+        found: list[_File] = []
+        for share in _SCALE_SHARES:
+            found.append(self._smallest_file(near, share, wanted, goal))
+            if _NEAR * wanted <= found[-1].error <= wanted:
+                break
+        best = min(found, key=lambda file: (file.error > wanted, len(file.data)))
+        return best.data, best.allocation
+
+    def _smallest_file(self, near: Allocation, share: float, wanted: float, goal: Goal) -> _File:
+        """Of the prices about that of an allocation, with a share of the scales' step."""
+        files: dict[float, _File] = {}
 
         def error(price: float) -> float:
-            allocation = replace(self.allocation(price), kept=near.kept)
-            files[price] = self.data(allocation, goal), allocation
-            return self.judge.error(_decoded(files[price][0], self.to_file))
+            chosen = self.allocation(price)
+            step = share * chosen.precision.log_scale
+            precision = chosen.precision.with_step("log_scale", step)
+            chosen = replace(chosen, precision=precision, kept=near.kept)
+            data = self.data(chosen, goal)
+            found = self.judge.error(_decoded(data, self.to_file))
+            files[price] = _File(data, chosen, found)
+            return found
 
-        return files[_largest_price(error, wanted, near.price, _NEAR)]
+        largest = files[_largest_price(error, wanted, near.price, _NEAR)]
+        within = [file for file in files.values() if file.error <= wanted]
+        return min(within, key=lambda file: len(file.data), default=largest)
 
 
 def _largest_price(

@@ -14,8 +14,11 @@ from ..formats.cameras import core
 from ..formats.importance import visible_importance
 from ..gaussians import Gaussians
 from ..rasterizer import rasterization
+from ..rasterizer.backend import ALPHA_THRESHOLD
 from ..scene import near_plane
 
+_FAINTEST = 1.001 * ALPHA_THRESHOLD
+"""Opacity that no pixel shows: at the very threshold, as in files of eight bits, none does."""
 _INSIDE = 0.25  # of the core's squared radius: a camera stands half a radius away at least
 
 
@@ -116,26 +119,30 @@ def apparent_area(gaussians: Gaussians) -> Float[Tensor, "N"]:
     """Opacity times area over squared distance, seen from about the middle of a scene.
 
     What lies farther from the middle than its core is looked at from there; what lies inside, from
-    the core's edge. Needs no rendering and forgets nothing that some camera might see.
+    the core's edge. Needs no rendering and forgets nothing that some camera might see: zero is only
+    what is too faint for any pixel, of which files of eight-bit opacities have some.
     """
     if len(gaussians) == 0:
         return torch.zeros(0)
     center, radius = core(gaussians)
     squared = (gaussians.means.detach().double() - center).square().sum(dim=1)
     area = visible_importance(gaussians).detach().double()
-    return (area / (squared + _INSIDE * radius**2)).float()
+    shows = gaussians.logit_opacities.detach().sigmoid() > _FAINTEST
+    return (shows * area / (squared + _INSIDE * radius**2)).float()
 
 
 def contributing(weights: Float[Tensor, "N"], *, idle_share: float) -> Int64[Tensor, "M"]:
-    """The Gaussians that are left when those of least weight go, in their order.
+    """The Gaussians that are left when those of least weight go, in their order. Those of no weight
+    go at any share, unless all are.
 
     Args:
         weights: `blending_weights`.
         idle_share: Of the sum of all weights that may go, below 1.
     """
-    if len(weights) == 0:
-        return torch.zeros(0, dtype=torch.int64)
+    if not weights.any():
+        return torch.arange(len(weights))
     order = weights.argsort(stable=True)
     spent = weights[order].double().cumsum(0)
     gone = int(torch.searchsorted(spent, idle_share * spent[-1]))
+    gone = max(gone, int((weights == 0).sum()))
     return order[gone:].sort().values

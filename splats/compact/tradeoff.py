@@ -105,6 +105,7 @@ class Tradeoff:
             if self._has(name):
                 self._usual, curves[name] = _measure(sample, self._usual, name)
         self.curves: Mapping[str, Curve] = curves
+        self._removes = removes
         self.removals = self._measure_removals(judge) if removes else {}
 
     def at(self, price: float) -> Allocation:
@@ -122,8 +123,8 @@ class Tradeoff:
         return Allocation(precision, self.kept(share), price)
 
     def kept(self, share: float) -> Int64[Tensor, "M"]:
-        """The Gaussians that hold all weight but `share`."""
-        if share == 0:
+        """The Gaussians that hold all weight but `share`; all where none may be left out."""
+        if not self._removes:
             return torch.arange(len(self.gaussians))
         return contributing(self._weights, idle_share=share)
 
