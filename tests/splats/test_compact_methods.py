@@ -186,11 +186,14 @@ def test_what_no_picture_shows_is_left_out(
     monkeypatch.setattr(c3dgs, "ALPHA_THRESHOLD", 0.0)
     everything = trainee.renderable()
     assert 0 < len(fewer.gaussians) <= 0.8 * len(everything.gaussians)
+    kept = torch.isin(everything.gaussians.means[:, 0], fewer.gaussians.means[:, 0])
+    for name, values in vars(everything.gaussians[kept]).items():
+        assert torch.equal(values, getattr(fewer.gaussians, name)), name
     for index in range(4):
         camera = capture.cameras[index]
-        # A network may round by how many rows it is given; what would show adds up to 1/255.
+        # Observed: 6e-8 in three values, one unit in the last place; what shows adds up to 1/255.
         torch.testing.assert_close(
-            image(fewer, camera), image(everything, camera), rtol=0, atol=2e-6
+            image(fewer, camera), image(everything, camera), rtol=0, atol=2e-7
         )
 
 
@@ -266,12 +269,12 @@ def test_codes_settle_while_masks_go_on(capture: Capture) -> None:
     trainee = method("c3dgs", capture, settle=0.01, quantize_from=0.5)
     fixed = trainee.config
 
-    def rates(progress: float) -> dict[str, float]:
+    def rates(trainee: SplatsMethod, progress: float) -> dict[str, float]:
         trainee._set_learning_rates(progress)
         groups = zip(trainee.params.items(), trainee.optimizer.param_groups, strict=True)
         return {name: group["lr"] for (name, _), group in groups}
 
-    before, late = rates(0.4), rates(0.75)
+    before, late = rates(trainee, 0.4), rates(trainee, 0.75)
     expected = {"log_scales": fixed.lr_scales, "quats": fixed.lr_quats, "sh0": fixed.lr_sh0}
     for name, rate in expected.items():
         assert before[name] == rate
@@ -279,8 +282,7 @@ def test_codes_settle_while_masks_go_on(capture: Capture) -> None:
     for name in ("logit_opacities", masks.NAME):
         assert before[name] == late[name] > 0
     paper = method("c3dgs of the paper", capture, settle=1.0)
-    trainee = paper
-    assert rates(0.99)["quats"] == paper.config.lr_quats
+    assert rates(paper, 0.99)["quats"] == paper.config.lr_quats
 
 
 def test_masks_pass_gradients_and_remove_what_is_off(capture: Capture) -> None:
