@@ -76,8 +76,8 @@ class Goal:
     """Without contexts: larger, several times as quick; None chooses by the number of Gaussians."""
     layers: int = 2
     """In how many parts the Gaussians come, the most telling first: the first part is within a
-    tenth of the file and shows all of the scene, every other doubles it or more. 1 is smallest; 4
-    cost 1 to 3 % more than 2."""
+    tenth of the file and shows all of the scene; with each other the bytes grow by the same factor.
+    1 is smallest."""
 
     def __post_init__(self) -> None:
         if self.target_bytes is not None and self.loss is not None:

@@ -66,7 +66,8 @@ class Container:
             self.fail(
                 HEADER,
                 f"the file has {self.num_bytes} bytes and only {self.held_bytes} are there; "
-                "fetch it again, or take what is there (allow_prefix=True; convert --first 1).",
+                "fetch it again, or open the prefix with allow_prefix=True "
+                "(splats: convert --first 1).",
                 at=self.held_bytes,
             )
         self.header = self._read_header(prologue)
